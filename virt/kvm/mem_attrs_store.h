@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * KVM memory attributes - range store
+ *
+ * A map from page index (GFN) to a small non-zero value, kept as naturally
+ * aligned power-of-two runs.  See mem_attrs_store.c for the model, the locks
+ * and the lifetimes.  No KVM types and no KVM locks here: the same source is
+ * built in userspace for its tests.
+ */
+#ifndef __KVM_MEM_ATTRS_STORE_H
+#define __KVM_MEM_ATTRS_STORE_H
+
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+/* Highest page index: 2^52 pages are the 64-bit guest physical space. */
+#define KVM_ATTR_MAX_INDEX	((1UL << 52) - 1)
+
+struct kvm_attr_store {
+	struct xarray xa;
+};
+
+/* [first, last], both included, all of it with value attrs (0: no entry). */
+struct kvm_attr_extent {
+	unsigned long first;
+	unsigned long last;
+	unsigned long attrs;
+};
+
+void kvm_attr_store_init(struct kvm_attr_store *store);
+void kvm_attr_store_destroy(struct kvm_attr_store *store);
+
+/* Lockless readers: any context, no lock. */
+static inline bool kvm_attr_store_empty(const struct kvm_attr_store *store)
+{
+	return xa_empty(&store->xa);
+}
+
+unsigned long kvm_attr_store_get(struct kvm_attr_store *store,
+				 unsigned long index);
+/*
+ * Largest order k <= max_order such that all of the naturally aligned block
+ * of 2^k pages around index carries one value (0 included).
+ */
+unsigned int kvm_attr_store_uniform_order(struct kvm_attr_store *store,
+					  unsigned long index,
+					  unsigned int max_order);
+
+/* Exact answers need writers excluded: the caller serialises as for set. */
+bool kvm_attr_store_range_has(struct kvm_attr_store *store,
+			      unsigned long first, unsigned long last,
+			      unsigned long mask, unsigned long attrs);
+/* The maximal run of equal values from first on, cut at last. */
+void kvm_attr_store_extent(struct kvm_attr_store *store,
+			   unsigned long first, unsigned long last,
+			   struct kvm_attr_extent *extent);
+
+/*
+ * Writers, serialised by the caller: prepare, then commit or abort of the same
+ * range.  Only prepare sleeps or fails, only commit changes what readers see.
+ * Each page's new value is (old & keep) | set.
+ */
+int kvm_attr_store_prepare(struct kvm_attr_store *store,
+			   unsigned long first, unsigned long last,
+			   unsigned long keep, unsigned long set);
+void kvm_attr_store_commit(struct kvm_attr_store *store,
+			   unsigned long first, unsigned long last,
+			   unsigned long keep, unsigned long set);
+void kvm_attr_store_abort(struct kvm_attr_store *store,
+			  unsigned long first, unsigned long last);
+
+#endif /* __KVM_MEM_ATTRS_STORE_H */
