@@ -117,6 +117,8 @@ struct kvm_memory_attributes_extent {
  * the array is full the call succeeds with @size not zero: call again with
  * @nr_extents set anew and everything else left as it was returned.
  *
+ * At most 65536 extents are returned by one call, whatever @nr_extents says.
+ *
  * One call is a consistent snapshot.  A sequence of calls is not, if somebody
  * sets attributes meanwhile.
  *

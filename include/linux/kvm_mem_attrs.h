@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * KVM per-page memory attributes - the in-kernel interface
+ *
+ * Included by <linux/kvm_host.h> once struct kvm is known, so that call sites
+ * need no #ifdef: without CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES everything below
+ * folds to constants.
+ *
+ * virt/kvm/mem_attrs.c says who holds which lock when attributes change and
+ * what readers can rely on, virt/kvm/guest_access.c how KVM's own accesses to
+ * guest memory honour them.
+ */
+#ifndef __KVM_MEM_ATTRS_H
+#define __KVM_MEM_ATTRS_H
+
+#ifndef __KVM_HOST_H
+#error "include <linux/kvm_host.h> instead"
+#endif
+
+struct kvm_mem_attrs;
+
+#ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
+
+int kvm_mem_attrs_init_vm(struct kvm *kvm);
+void kvm_mem_attrs_destroy_vm(struct kvm *kvm);
+long kvm_mem_attrs_vm_ioctl(struct kvm *kvm, unsigned int ioctl,
+			    void __user *argp);
+u64 kvm_mem_attrs_supported(struct kvm *kvm);
+
+unsigned long __kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn);
+unsigned int __kvm_mem_attrs_uniform_order(struct kvm *kvm, gfn_t gfn,
+					   unsigned int max_order);
+
+/*
+ * False as long as no page of the VM ever had an attribute, true for good once
+ * one had: the one branch that a VM without attributes pays for.
+ */
+static inline bool kvm_has_mem_attrs(struct kvm *kvm)
+{
+	/* Pairs with smp_store_release() in kvm_mem_attrs_activate(). */
+	return unlikely(smp_load_acquire(&kvm->mem_attrs));
+}
+
+/* The attributes of @gfn: any context, no lock; stale as soon as returned. */
+static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
+{
+	return kvm_has_mem_attrs(kvm) ? __kvm_mem_attrs_get(kvm, gfn) : 0;
+}
+
+/*
+ * Arch: the attributes that VMs like @kvm can have (NULL: any VM), whether it
+ * can enforce this combination of them, and what to do to the mappings of
+ * @range, which lies within one memslot, because its attributes are about to
+ * go from @old to @new.  The last is called with mmu_lock held for write and an
+ * invalidation of the range in progress, may drop and retake mmu_lock, and
+ * returns whether remote TLBs have to be flushed.
+ */
+u64 kvm_arch_supported_mem_attrs(struct kvm *kvm);
+bool kvm_arch_mem_attrs_valid(struct kvm *kvm, u64 attrs);
+bool kvm_arch_pre_set_mem_attrs(struct kvm *kvm, struct kvm_gfn_range *range,
+				unsigned long old, unsigned long new);
+/* Arch: one mapping never spans more than 2^order naturally aligned pages. */
+unsigned int kvm_arch_max_mapping_order(void);
+
+/* virt/kvm/guest_access.c; only for VMs with kvm_has_mem_attrs(). */
+int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
+			  gfn_t gfn, void *data, int offset, int len);
+int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
+				 gfn_t gfn, void *data, int offset, int len);
+int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
+			   gfn_t gfn, const void *data, int offset, int len);
+int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
+				  const void *data, int len);
+int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
+			     gfn_t gfn, int offset, void *old, const void *new,
+			     int len);
+kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
+			       gfn_t gfn, bool *private);
+
+#else /* !CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
+
+static inline void kvm_mem_attrs_destroy_vm(struct kvm *kvm)
+{
+}
+
+static inline long kvm_mem_attrs_vm_ioctl(struct kvm *kvm, unsigned int ioctl,
+					  void __user *argp)
+{
+	return -ENOTTY;
+}
+
+static inline bool kvm_has_mem_attrs(struct kvm *kvm)
+{
+	return false;
+}
+
+static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
+{
+	return 0;
+}
+
+/* Never reached: every call stands behind kvm_has_mem_attrs(). */
+int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
+			  gfn_t gfn, void *data, int offset, int len);
+int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
+				 gfn_t gfn, void *data, int offset, int len);
+int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
+			   gfn_t gfn, const void *data, int offset, int len);
+int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
+				  const void *data, int len);
+int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
+			     gfn_t gfn, int offset, void *old, const void *new,
+			     int len);
+kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
+			       gfn_t gfn, bool *private);
+
+#endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
+
+static inline bool kvm_mem_is_private(struct kvm *kvm, gfn_t gfn)
+{
+	return IS_ENABLED(CONFIG_KVM_PRIVATE_MEM) &&
+	       (kvm_mem_attrs_get(kvm, gfn) & KVM_MEMORY_ATTRIBUTE_PRIVATE);
+}
+
+#endif /* __KVM_MEM_ATTRS_H */

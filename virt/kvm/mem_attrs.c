@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM per-page memory attributes - VM level
+ *
+ * Attributes belong to GFNs and live in a range store (mem_attrs_store.c) that
+ * a VM gets with its first attribute.  Until then kvm->mem_attrs is NULL and
+ * nothing in KVM does more than test that pointer.
+ *
+ * Model of a change
+ *
+ *   look     find the first and the last page that really change; if there is
+ *	      none, or a page would end up with a combination of attributes
+ *	      that the VM can not enforce, the call ends here
+ *   prepare  make the store ready, the only step that can fail
+ *   pre      under mmu_lock, with an invalidation of the affected GFNs begun:
+ *	      the arch zaps or narrows the mappings of each extent that changes
+ *   commit   still under mmu_lock: the store takes the new values
+ *   end      the invalidation ends, gfn_to_pfn caches of the range are dropped
+ *
+ * There is no post hook: which hugepages are uniform is what the shape of the
+ * store says, so the MMU asks the store under mmu_lock instead of keeping
+ * flags per memslot that would have to be recomputed here, and in every new
+ * memslot, and could be seen half updated.
+ *
+ * The invalidation covers more than the pages that change: it is widened to
+ * whole mappings of the largest size.  A vCPU that faults beside the range
+ * while the arch drops mmu_lock in the middle of a zap could otherwise install
+ * a huge mapping that reaches into it, still seeing the old, uniform values.
+ *
+ * What readers can rely on
+ *
+ *   - A page fault that reads attributes after it sampled mmu_invalidate_seq
+ *     and checks mmu_invalidate_retry_gfn() under mmu_lock maps nothing that
+ *     the attributes forbid: either the set had committed when they were read,
+ *     or the check fails, or the mapping was there before pre and is gone.
+ *   - Attributes read with mmu_lock held, and not within the range of an
+ *     invalidation, stay what they are until mmu_lock is dropped.
+ *   - An access by KVM itself is made in the section of guest_access.c and
+ *     sees either the old attributes, and is over before commit, or the new.
+ *
+ * So when the ioctl returns, nothing uses the old attributes any more.
+ *
+ * Locks
+ *
+ *   kvm->slots_lock	 (mutex) serialises all changes of attributes, and
+ *			 keeps memslots from changing under the zap
+ *   kvm->mmu_lock	 for write: pre, commit and the invalidation counters
+ *   mem_attrs->access	 (rwlock) readers: one access of KVM to guest memory,
+ *			 which never sleeps; writer: commit, which so waits
+ *			 for accesses that saw the old values
+ *   RCU		 the nodes of the store, for lookups without a lock
+ *
+ *   Order: slots_lock, mmu_lock, mem_attrs->access, the store's xa_lock.
+ *
+ * Lifetimes
+ *
+ *   kvm->mem_attrs is set once, under slots_lock or before the VM has users,
+ *   and freed with the VM.  Accesses of KVM that saw NULL hold kvm->srcu, so
+ *   activation waits for an SRCU grace period: once in the life of a VM, and
+ *   never for a VM type that starts out with attributes.
+ */
+
+#include <linux/kvm_host.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "kvm_mm.h"
+#include "mem_attrs.h"
+
+static_assert(sizeof(struct kvm_memory_attributes) == 32);
+static_assert(sizeof(struct kvm_memory_attributes_extent) == 24);
+static_assert(sizeof(struct kvm_get_memory_attributes) == 64);
+static_assert(sizeof(struct kvm_memory_attributes_update) == 32);
+static_assert(sizeof(struct kvm_update_memory_attributes) == 64);
+
+/* One change: every page of [first, last] goes to (old & keep) | set. */
+struct kvm_mem_attrs_op {
+	gfn_t first;
+	gfn_t last;
+	unsigned long keep;
+	unsigned long set;
+};
+
+static unsigned long op_result(const struct kvm_mem_attrs_op *op,
+			       unsigned long old)
+{
+	return (old & op->keep) | op->set;
+}
+
+/* GFNs of a byte range that mainline's rules allow, see the uapi header. */
+static bool mem_attrs_range_valid(u64 address, u64 size)
+{
+	return size && address + size > address &&
+	       PAGE_ALIGNED(address) && PAGE_ALIGNED(size);
+}
+
+u64 kvm_mem_attrs_supported(struct kvm *kvm)
+{
+	return kvm_arch_supported_mem_attrs(kvm);
+}
+
+unsigned long __kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
+{
+	return kvm_attr_store_get(&kvm->mem_attrs->store, gfn);
+}
+EXPORT_SYMBOL_GPL(__kvm_mem_attrs_get);
+
+unsigned int __kvm_mem_attrs_uniform_order(struct kvm *kvm, gfn_t gfn,
+					   unsigned int max_order)
+{
+	return kvm_attr_store_uniform_order(&kvm->mem_attrs->store, gfn,
+					    max_order);
+}
+
+/* Give the VM a store.  Nobody can be in the middle of an access yet. */
+int kvm_mem_attrs_init_vm(struct kvm *kvm)
+{
+	struct kvm_mem_attrs *attrs;
+
+	attrs = kzalloc(sizeof(*attrs), GFP_KERNEL_ACCOUNT);
+	if (!attrs)
+		return -ENOMEM;
+
+	kvm_attr_store_init(&attrs->store);
+	rwlock_init(&attrs->access);
+
+	/* Pairs with smp_load_acquire() in kvm_has_mem_attrs(). */
+	smp_store_release(&kvm->mem_attrs, attrs);
+	return 0;
+}
+
+static int kvm_mem_attrs_activate(struct kvm *kvm)
+{
+	int r;
+
+	lockdep_assert_held(&kvm->slots_lock);
+
+	if (kvm->mem_attrs)
+		return 0;
+
+	r = kvm_mem_attrs_init_vm(kvm);
+	if (r)
+		return r;
+
+	/* Accesses that found no attributes do not enter the section. */
+	synchronize_srcu_expedited(&kvm->srcu);
+	return 0;
+}
+
+void kvm_mem_attrs_destroy_vm(struct kvm *kvm)
+{
+	if (!kvm->mem_attrs)
+		return;
+
+	kvm_attr_store_destroy(&kvm->mem_attrs->store);
+	kfree(kvm->mem_attrs);
+}
+
+/*
+ * Cut @op down to the pages between the first and the last that change.
+ * Returns 0 if nothing changes, 1 if something does, or -EINVAL if a page
+ * would get a combination of attributes that this VM can not enforce.
+ */
+static int mem_attrs_trim(struct kvm *kvm, struct kvm_mem_attrs_op *op)
+{
+	struct kvm_attr_extent ext;
+	gfn_t changed_first = 0, changed_last = 0, gfn = op->first;
+	bool changed = false;
+
+	do {
+		unsigned long new;
+
+		kvm_attr_store_extent(&kvm->mem_attrs->store, gfn, op->last,
+				      &ext);
+		gfn = ext.last + 1;
+
+		new = op_result(op, ext.attrs);
+		if (new == ext.attrs)
+			continue;
+
+		if (!kvm_arch_mem_attrs_valid(kvm, new))
+			return -EINVAL;
+
+		if (!changed)
+			changed_first = ext.first;
+		changed_last = ext.last;
+		changed = true;
+	} while (ext.last != op->last);
+
+	op->first = changed_first;
+	op->last = changed_last;
+	return changed;
+}
+
+static bool mem_attrs_pre_slots(struct kvm *kvm, int as_id,
+				const struct kvm_attr_extent *ext,
+				unsigned long new)
+{
+	struct kvm_memslots *slots = __kvm_memslots(kvm, as_id);
+	struct kvm_gfn_range range = { .may_block = true };
+	struct kvm_memslot_iter iter;
+	bool flush = false;
+
+	kvm_for_each_memslot_in_gfn_range(&iter, slots, ext->first,
+					  ext->last + 1) {
+		range.slot = iter.slot;
+		range.start = max_t(gfn_t, ext->first, iter.slot->base_gfn);
+		range.end = min_t(gfn_t, ext->last + 1, iter.slot->base_gfn +
+							iter.slot->npages);
+		flush |= kvm_arch_pre_set_mem_attrs(kvm, &range, ext->attrs,
+						    new);
+	}
+	return flush;
+}
+
+/* Zap or narrow what is mapped of each extent that changes. */
+static void mem_attrs_pre(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+{
+	struct kvm_attr_extent ext;
+	gfn_t gfn = op->first;
+	bool flush = false;
+	int i;
+
+	lockdep_assert_held_write(&kvm->mmu_lock);
+
+	do {
+		unsigned long new;
+
+		kvm_attr_store_extent(&kvm->mem_attrs->store, gfn, op->last,
+				      &ext);
+		gfn = ext.last + 1;
+
+		new = op_result(op, ext.attrs);
+		if (new == ext.attrs)
+			continue;
+
+		for (i = 0; i < KVM_ADDRESS_SPACE_NUM; i++)
+			flush |= mem_attrs_pre_slots(kvm, i, &ext, new);
+	} while (ext.last != op->last);
+
+	if (flush)
+		kvm_flush_remote_tlbs(kvm);
+}
+
+/* New values: accesses of KVM that saw the old ones are over on return. */
+static void mem_attrs_commit(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+{
+	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
+
+	lockdep_assert_held_write(&kvm->mmu_lock);
+
+	write_lock(&attrs->access);
+	kvm_attr_store_commit(&attrs->store, op->first, op->last, op->keep,
+			      op->set);
+	write_unlock(&attrs->access);
+}
+
+static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
+{
+	gfn_t mask = (1ULL << kvm_arch_max_mapping_order()) - 1;
+	int r;
+
+	lockdep_assert_held(&kvm->slots_lock);
+
+	/* Without a store every page has no attributes already. */
+	if (!kvm->mem_attrs && !op->set)
+		return 0;
+
+	r = kvm_mem_attrs_activate(kvm);
+	if (r)
+		return r;
+
+	r = mem_attrs_trim(kvm, op);
+	if (r <= 0)
+		return r;
+
+	r = kvm_attr_store_prepare(&kvm->mem_attrs->store, op->first, op->last,
+				   op->keep, op->set);
+	if (r)
+		return r;
+
+	KVM_MMU_LOCK(kvm);
+	kvm_mmu_invalidate_begin(kvm);
+	kvm_mmu_invalidate_add(kvm, op->first & ~mask, (op->last | mask) + 1);
+	mem_attrs_pre(kvm, op);
+	mem_attrs_commit(kvm, op);
+	kvm_mmu_invalidate_end(kvm);
+	KVM_MMU_UNLOCK(kvm);
+
+	/*
+	 * A refresh of a cache that resolved a GFN by its old attributes either
+	 * has finished, and is undone here, or sees the new sequence count.
+	 */
+	gfn_to_pfn_cache_invalidate_gfns(kvm, op->first, op->last + 1);
+	return 0;
+}
+
+static int kvm_vm_set_mem_attrs(struct kvm *kvm, void __user *argp)
+{
+	struct kvm_memory_attributes args;
+	struct kvm_mem_attrs_op op;
+	int r;
+
+	if (copy_from_user(&args, argp, sizeof(args)))
+		return -EFAULT;
+
+	if (args.flags)
+		return -EINVAL;
+	if (args.attributes & ~kvm_mem_attrs_supported(kvm))
+		return -EINVAL;
+	if (!kvm_arch_mem_attrs_valid(kvm, args.attributes))
+		return -EINVAL;
+	if (!mem_attrs_range_valid(args.address, args.size))
+		return -EINVAL;
+
+	op = (struct kvm_mem_attrs_op) {
+		.first = gpa_to_gfn(args.address),
+		.last = gpa_to_gfn(args.address + args.size - 1),
+		.set = args.attributes,
+	};
+
+	if (mutex_lock_killable(&kvm->slots_lock))
+		return -EINTR;
+	r = mem_attrs_apply(kvm, &op);
+	mutex_unlock(&kvm->slots_lock);
+	return r;
+}
+
+static int mem_attrs_update_one(struct kvm *kvm,
+				const struct kvm_memory_attributes_update *u)
+{
+	struct kvm_mem_attrs_op op;
+	int r;
+
+	if ((u->set | u->clear) & ~kvm_mem_attrs_supported(kvm))
+		return -EINVAL;
+	if ((u->set & u->clear) || !(u->set | u->clear))
+		return -EINVAL;
+	if (!mem_attrs_range_valid(u->address, u->size))
+		return -EINVAL;
+
+	op = (struct kvm_mem_attrs_op) {
+		.first = gpa_to_gfn(u->address),
+		.last = gpa_to_gfn(u->address + u->size - 1),
+		.keep = ~u->clear,
+		.set = u->set,
+	};
+
+	if (mutex_lock_killable(&kvm->slots_lock))
+		return -EINTR;
+	r = mem_attrs_apply(kvm, &op);
+	mutex_unlock(&kvm->slots_lock);
+	return r;
+}
+
+/* Apply the updates from args->done on, which counts what took effect. */
+static int mem_attrs_update(struct kvm *kvm,
+			    struct kvm_update_memory_attributes *args)
+{
+	struct kvm_memory_attributes_update __user *updates;
+	struct kvm_memory_attributes_update u;
+	int r;
+
+	updates = u64_to_user_ptr(args->updates);
+
+	while (args->done < args->nr_updates) {
+		if (copy_from_user(&u, updates + args->done, sizeof(u)))
+			return -EFAULT;
+
+		r = mem_attrs_update_one(kvm, &u);
+		if (r)
+			return r;
+
+		args->done++;
+		cond_resched();
+		if (args->done < args->nr_updates && signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+static int kvm_vm_update_mem_attrs(struct kvm *kvm, void __user *argp)
+{
+	struct kvm_update_memory_attributes args;
+	int r;
+
+	if (copy_from_user(&args, argp, sizeof(args)))
+		return -EFAULT;
+
+	if (args.flags || args.pad ||
+	    memchr_inv(args.reserved, 0, sizeof(args.reserved)))
+		return -EINVAL;
+	if (!args.nr_updates || args.done > args.nr_updates)
+		return -EINVAL;
+
+	r = mem_attrs_update(kvm, &args);
+
+	if (copy_to_user(argp, &args, sizeof(args)))
+		return -EFAULT;
+	return r;
+}
+
+/*
+ * Extents are gathered with slots_lock held, which makes the call a snapshot,
+ * and copied out without it, so that a fault on the caller's array never
+ * blocks a set.  A larger array is filled by the next call: 1.5 MiB of bounce
+ * buffer is enough that the ioctl itself no longer matters.
+ */
+#define KVM_GET_ATTRS_MAX	65536
+
+static void mem_attrs_fill_extent(struct kvm *kvm, gfn_t first, gfn_t last,
+				  struct kvm_memory_attributes_extent *uext)
+{
+	struct kvm_attr_extent ext = { .first = first, .last = last };
+
+	if (kvm->mem_attrs)
+		kvm_attr_store_extent(&kvm->mem_attrs->store, first, last,
+				      &ext);
+
+	uext->address = gfn_to_gpa(ext.first);
+	uext->size = gfn_to_gpa(ext.last - ext.first + 1);
+	uext->attributes = ext.attrs;
+}
+
+static void mem_attrs_collect(struct kvm *kvm,
+			      struct kvm_get_memory_attributes *args,
+			      struct kvm_memory_attributes_extent *extents)
+{
+	gfn_t last = gpa_to_gfn(args->address + args->size - 1);
+	u32 i;
+
+	lockdep_assert_held(&kvm->slots_lock);
+
+	for (i = 0; i < args->nr_extents && args->size; i++) {
+		mem_attrs_fill_extent(kvm, gpa_to_gfn(args->address), last,
+				      &extents[i]);
+		args->address += extents[i].size;
+		args->size -= extents[i].size;
+		cond_resched();
+	}
+	args->nr_extents = i;
+}
+
+static int kvm_vm_get_mem_attrs(struct kvm *kvm, void __user *argp)
+{
+	struct kvm_memory_attributes_extent *extents;
+	struct kvm_get_memory_attributes args;
+	int r;
+
+	if (copy_from_user(&args, argp, sizeof(args)))
+		return -EFAULT;
+
+	if (args.flags || memchr_inv(args.reserved, 0, sizeof(args.reserved)))
+		return -EINVAL;
+	if (!args.nr_extents || !mem_attrs_range_valid(args.address, args.size))
+		return -EINVAL;
+
+	args.nr_extents = min_t(u32, args.nr_extents, KVM_GET_ATTRS_MAX);
+	extents = kvcalloc(args.nr_extents, sizeof(*extents),
+			   GFP_KERNEL_ACCOUNT);
+	if (!extents)
+		return -ENOMEM;
+
+	r = -EINTR;
+	if (mutex_lock_killable(&kvm->slots_lock))
+		goto out;
+	mem_attrs_collect(kvm, &args, extents);
+	mutex_unlock(&kvm->slots_lock);
+	r = 0;
+
+	if (copy_to_user(u64_to_user_ptr(args.extents), extents,
+			 array_size(args.nr_extents, sizeof(*extents))) ||
+	    copy_to_user(argp, &args, sizeof(args)))
+		r = -EFAULT;
+out:
+	kvfree(extents);
+	return r;
+}
+
+static int kvm_vm_get_supported_mem_attrs(struct kvm *kvm, void __user *argp)
+{
+	u64 mask = kvm_mem_attrs_supported(kvm);
+
+	return copy_to_user(argp, &mask, sizeof(mask)) ? -EFAULT : 0;
+}
+
+long kvm_mem_attrs_vm_ioctl(struct kvm *kvm, unsigned int ioctl,
+			    void __user *argp)
+{
+	switch (ioctl) {
+	case KVM_SET_MEMORY_ATTRIBUTES:
+		return kvm_vm_set_mem_attrs(kvm, argp);
+	case KVM_GET_SUPPORTED_MEMORY_ATTRIBUTES:
+		return kvm_vm_get_supported_mem_attrs(kvm, argp);
+	case KVM_UPDATE_MEMORY_ATTRIBUTES:
+		return kvm_vm_update_mem_attrs(kvm, argp);
+	case KVM_GET_MEMORY_ATTRIBUTES:
+		return kvm_vm_get_mem_attrs(kvm, argp);
+	default:
+		return -ENOTTY;
+	}
+}
