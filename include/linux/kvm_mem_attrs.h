@@ -59,6 +59,12 @@ u64 kvm_arch_supported_mem_attrs(struct kvm *kvm);
 bool kvm_arch_mem_attrs_valid(struct kvm *kvm, u64 attrs);
 bool kvm_arch_pre_set_mem_attrs(struct kvm *kvm, struct kvm_gfn_range *range,
 				unsigned long old, unsigned long new);
+/*
+ * Arch: compare and exchange 1, 2, 4 or 8 bytes of userspace memory with page
+ * faults disabled: 0, 1 if another value was found (now in *@old), or -EFAULT.
+ */
+int kvm_arch_cmpxchg_user(void __user *uaddr, void *old, const void *new,
+			  int len);
 /* Arch: one mapping never spans more than 2^order naturally aligned pages. */
 unsigned int kvm_arch_max_mapping_order(void);
 
@@ -115,6 +121,21 @@ kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 			       gfn_t gfn, bool *private);
 
 #endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
+
+/*
+ * virt/kvm/pre_fault.c.  Arch: map the page at @gpa, as large as it may be;
+ * returns how many bytes from @gpa on are mapped, at most @size, or an errno.
+ */
+#ifdef CONFIG_KVM_GENERIC_PRE_FAULT_MEMORY
+int kvm_vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, void __user *argp);
+long kvm_arch_vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size);
+#else
+static inline int kvm_vcpu_pre_fault_memory(struct kvm_vcpu *vcpu,
+					    void __user *argp)
+{
+	return -ENOTTY;
+}
+#endif /* CONFIG_KVM_GENERIC_PRE_FAULT_MEMORY */
 
 static inline bool kvm_mem_is_private(struct kvm *kvm, gfn_t gfn)
 {

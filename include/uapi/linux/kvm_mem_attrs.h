@@ -253,7 +253,7 @@ struct kvm_userspace_memory_region2 {
  * struct kvm_create_guest_memfd - argument of KVM_CREATE_GUEST_MEMFD
  * @size: size in bytes, a multiple of the page size, not zero, fixed for good
  * @flags: must be zero
- * @reserved: must be zero
+ * @reserved: ignored, as in mainline; zero it
  *
  * Returns a file descriptor of memory that only this VM's private GFNs can
  * reach: it can not be mapped, read or written.  fallocate() allocates and,
@@ -272,7 +272,7 @@ struct kvm_create_guest_memfd {
  *	next call has to go on
  * @size: in: length, a multiple of the page size, not zero; out: what is left
  * @flags: must be zero
- * @padding: must be zero
+ * @padding: ignored, as in mainline; zero it
  *
  * Maps the range as the guest's read access to each page would do.  Returns 0
  * when something was mapped before an error or a signal stopped the call:

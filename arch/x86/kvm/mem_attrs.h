@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* KVM x86 - per-page memory attributes: what the hooks in x86.c and mmu/ call */
+#ifndef __KVM_X86_MEM_ATTRS_H
+#define __KVM_X86_MEM_ATTRS_H
+
+#include <linux/kvm_host.h>
+
+#ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
+bool kvm_is_vm_type_supported(unsigned long type);
+int kvm_mem_attrs_check_extension(long ext);
+int kvm_mem_attrs_init_vm_type(struct kvm *kvm);
+#else
+static inline bool kvm_is_vm_type_supported(unsigned long type)
+{
+	return type == KVM_X86_DEFAULT_VM;
+}
+
+static inline int kvm_mem_attrs_check_extension(long ext)
+{
+	return 0;
+}
+
+static inline int kvm_mem_attrs_init_vm_type(struct kvm *kvm)
+{
+	return 0;
+}
+#endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
+
+/* Only for VMs with kvm_has_mem_attrs(). */
+void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu, gpa_t gpa);
+void kvm_steal_time_set_preempted_attrs(struct kvm_vcpu *vcpu, gpa_t gpa);
+int kvm_vcpu_cmpxchg_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *old,
+			   const void *new, int len);
+
+#endif /* __KVM_X86_MEM_ATTRS_H */

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the scripts in dev/ share. Sourced, not run.
+set -euo pipefail
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD=$TOP/build
+TREE=$BUILD/tree
+JOBS=${JOBS:-$(nproc)}
+
+# Same bytes in, same bytes out: for compiler caches, and for whoever compares.
+export KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 1970"
+export KBUILD_BUILD_USER=kvm KBUILD_BUILD_HOST=kvm KBUILD_BUILD_VERSION=1
+# A set but empty LOCALVERSION keeps the tree's git state out of the version.
+export LOCALVERSION=
+
+say() { echo "$(basename "$0"): $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# The tree's git, whatever the user's own settings are.
+tgit() {
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -C "$TREE" \
+		-c core.quotePath=false -c gc.auto=0 -c core.looseCompression=1 \
+		-c user.name=series -c user.email=series@localhost \
+		-c advice.detachedHead=false "$@"
+}
+
+patches() { find "$TOP/patches" -maxdepth 1 -name '[0-9]*-*.patch' | LC_ALL=C sort; }
+
+# The files that a patch claims: its "Adds:" trailers, up to the "---".
+claims() { sed -n '/^---$/q; s/^Adds: //p' "$1"; }
+
+compiler() { if command -v ccache >/dev/null; then echo "ccache gcc"; else echo gcc; fi; }

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * attrvmm - what its parts share
+ *
+ * One struct vm holds everything.  Locks, outermost first:
+ *
+ *   lock              protects
+ *   doorbell_lock     the service of one doorbell message at a time; verdict,
+ *                     searches and what search.c keeps
+ *   ram.convert_lock  the conversion of guest pages: the order in which the
+ *                     attributes and both backings change, ram.pages[], the
+ *                     counters of struct ram
+ *   serial.lock       registers and receive queue of the serial port
+ *   end.lock          why and how the machine ended
+ *
+ * No lock is held while a vCPU is in the guest.
+ */
+#ifndef ATTRVMM_H
+#define ATTRVMM_H
+
+#include <linux/kvm.h>
+#include <linux/types.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "doorbell.h"
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+#define PAGE_SHIFT	12
+#define PAGE_SIZE	(1ULL << PAGE_SHIFT)
+#define MIB		(1ULL << 20)
+#define GIB		(1ULL << 30)
+
+/* Exit status of the program. */
+enum status {
+	STATUS_OK = 0,		/* the guest ended and found no fault */
+	STATUS_GUEST = 1,	/* the guest crashed, hung or found a fault */
+	STATUS_USAGE = 2,	/* the command line makes no sense */
+	STATUS_HOST = 3,	/* the host refused something */
+};
+
+/* What backs the pages that are shared between guest and VMM. */
+enum backing {
+	BACKING_ANON,
+	BACKING_TMPFS,
+	BACKING_HUGETLB,
+};
+
+/* Above every address: all RAM is shared. */
+#define NOTHING_PRIVATE	(~0ULL)
+
+struct options {
+	const char *kernel;
+	const char *initrd;
+	const char *append;
+	const char *console;		/* file, or NULL for stdout */
+	__u64 mem;			/* bytes of guest RAM */
+	__u64 private_above;		/* RAM from here on starts out private */
+	unsigned int cpus;
+	unsigned int timeout;		/* seconds, 0 for none */
+	unsigned long vm_type;		/* KVM_X86_*_VM */
+	enum backing backing;
+	bool convert_on_fault;
+	bool doorbell;
+};
+
+/* Guest physical memory. */
+
+#define PAGE_PRIVATE	(1U << 0)	/* now backed by the guest_memfd */
+#define PAGE_CONVERTED	(1U << 1)	/* was converted at least once */
+
+/* One memslot: a run of RAM with both of its backings. */
+struct ram_region {
+	__u64 gpa;
+	__u64 size;
+	__u64 offset;		/* in RAM as a whole, and in both backings */
+};
+
+struct ram {
+	struct ram_region region[2];
+	unsigned int nr_regions;
+	__u64 size;
+	enum backing backing;
+	unsigned char *hva;	/* the shared backing, all regions in a row */
+	int memfd;		/* the private backing, or -1 */
+
+	pthread_mutex_t convert_lock;
+	unsigned char *pages;	/* PAGE_* of each page, regions in a row */
+	__u64 nr_private;
+	__u64 to_private, to_private_pages;
+	__u64 to_shared, to_shared_pages;
+	__u64 refused;
+};
+
+/* vCPUs */
+
+#define NR_EXIT_REASONS	48
+
+struct vm;
+
+struct vcpu {
+	struct vm *vm;
+	unsigned int id;
+	int fd;
+	struct kvm_run *run;
+	size_t run_size;
+	pthread_t thread;
+	__u64 exits[NR_EXIT_REASONS];
+};
+
+/* A 16550A on COM1 */
+
+struct serial {
+	pthread_mutex_t lock;
+	int vm_fd;
+	int out_fd;
+	__u8 ier, lcr, mcr, scr, fcr;
+	__u8 divisor[2];
+	bool thr_empty;		/* raised, and not yet acknowledged */
+	bool line;		/* level of the interrupt line */
+	__u8 rx[256];
+	unsigned int rx_head, rx_tail;
+};
+
+/* The machine */
+
+enum end_reason {
+	END_NONE,
+	END_RESET,		/* the guest asked for a reset */
+	END_CRASH,		/* triple fault, or KVM can not go on */
+	END_TIMEOUT,
+	END_HOST,		/* a vCPU's ioctl failed */
+};
+
+struct end {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	enum end_reason reason;
+	char text[160];
+};
+
+struct verdict {
+	bool given;
+	bool pass;
+	char text[DOORBELL_TEXT];
+};
+
+struct vm {
+	struct options opt;
+	int kvm_fd;
+	int fd;
+	__u64 attributes;	/* mask of attributes that this VM supports */
+	bool hypercall_exits;
+	atomic_uint cmos_index;
+	struct ram ram;
+	struct serial serial;
+	struct vcpu *vcpus;
+	unsigned int nr_started;
+	atomic_bool stopping;
+	struct end end;
+	pthread_mutex_t doorbell_lock;
+	struct verdict verdict;
+	__u64 searches;
+	double seconds;
+};
+
+/* util.c: every failure says what was tried, why it failed, what mends it */
+__attribute__((noreturn, format(printf, 2, 3)))
+void die(enum status status, const char *fmt, ...);
+int checked_ioctl(int fd, unsigned long request, unsigned long arg,
+		  const char *name, const char *mend);
+double now_seconds(void);
+bool range_within(__u64 start, __u64 size, __u64 limit);
+
+/* An ioctl that must not fail: ends the program with its name and @mend. */
+#define must_ioctl(fd, request, arg, mend) \
+	checked_ioctl(fd, request, (unsigned long)(arg), #request, mend)
+
+/* options.c */
+void parse_options(struct options *opt, int argc, char **argv);
+const char *backing_name(enum backing backing);
+const char *vm_type_name(unsigned long type);
+
+/* vm.c */
+void vm_create(struct vm *vm);
+void vm_end(struct vm *vm, enum end_reason reason, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+enum end_reason vm_wait(struct vm *vm);
+
+/* memory.c */
+void memory_init(struct vm *vm);
+void *gpa_to_hva(struct ram *ram, __u64 gpa, __u64 size);
+void *shared_gpa_to_hva(struct ram *ram, __u64 gpa, __u64 size);
+int convert_range(struct vm *vm, __u64 gpa, __u64 size, bool to_private);
+__u64 private_backed_pages(const struct ram *ram);
+
+/* boot.c, mptable.c */
+struct entry_point {
+	__u64 rip, boot_params, page_tables, gdt;
+	__u16 gdt_limit;
+};
+
+void load_guest(struct vm *vm, struct entry_point *entry);
+void write_mptable(struct ram *ram, unsigned int cpus);
+
+/* vcpu.c */
+void vcpus_create(struct vm *vm, const struct entry_point *entry);
+void vcpus_start(struct vm *vm);
+void vcpus_stop(struct vm *vm);
+
+/* portio.c, serial.c, doorbell.c */
+void port_access(struct vm *vm, struct kvm_run *run);
+void serial_init(struct vm *vm);
+void serial_input(struct serial *serial, const __u8 *data, size_t len);
+void serial_write(struct serial *serial, unsigned int reg, __u8 value);
+__u8 serial_read(struct serial *serial, unsigned int reg);
+void doorbell_ring(struct vm *vm, __u32 gfn);
+
+/* search.c */
+void search_everywhere(struct vm *vm, struct doorbell_search *search);
+
+/* report.c */
+void report_start(const struct vm *vm);
+void report_search(struct vm *vm, const struct doorbell_search *search);
+void report_map(struct vm *vm, const char *title);
+void report_leftover(__u64 gpa, __u64 size, bool to_private, int error);
+void report_end(struct vm *vm);
+const char *exit_reason_name(unsigned int reason);
+
+#endif /* ATTRVMM_H */

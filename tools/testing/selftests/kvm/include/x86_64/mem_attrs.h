@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Helpers for the tests of memory attributes and private memory.
+ *
+ * As everywhere in this library, __foo() returns what the system call
+ * returned and foo() asserts that it succeeded.
+ */
+#ifndef SELFTEST_KVM_MEM_ATTRS_H
+#define SELFTEST_KVM_MEM_ATTRS_H
+
+#include "kvm_util_base.h"
+
+#define MEM_ATTR_PRIVATE	KVM_MEMORY_ATTRIBUTE_PRIVATE
+
+/*
+ * A memslot with both backings, kept apart from the library's own regions,
+ * which know nothing of guest_memfd.  @hva is the shared backing, mapped twice
+ * as large as the hugepages it is made of demand.  The guest sees the slot at
+ * identical virtual and physical addresses once private_slot_map() was called.
+ */
+struct private_slot {
+	struct kvm_vm *vm;
+	uint32_t slot;
+	uint32_t flags;
+	uint64_t gpa;
+	uint64_t size;
+	int memfd;
+	uint64_t memfd_offset;
+	uint8_t *hva;
+	enum vm_mem_backing_src_type src;
+	void *map_start;
+	size_t map_size;
+};
+
+/* VMs */
+bool vm_type_is_supported(unsigned long type);
+struct kvm_vm *vm_create_barebones_type(unsigned long type);
+struct kvm_vm *vm_create_protected_with_vcpus(uint32_t nr_vcpus,
+					      uint64_t extra_mem_pages,
+					      void *guest_code,
+					      struct kvm_vcpu *vcpus[]);
+
+static inline struct kvm_vm *vm_create_protected(struct kvm_vcpu **vcpu,
+						 uint64_t extra_mem_pages,
+						 void *guest_code)
+{
+	return vm_create_protected_with_vcpus(1, extra_mem_pages, guest_code,
+					      vcpu);
+}
+
+#define TEST_REQUIRE_PROTECTED_VM()						\
+	__TEST_REQUIRE(vm_type_is_supported(KVM_X86_SW_PROTECTED_VM),		\
+		       "KVM has no software-protected VMs here")
+
+/* guest_memfd and memslots */
+static inline int __vm_create_guest_memfd(struct kvm_vm *vm, uint64_t size,
+					  uint64_t flags)
+{
+	struct kvm_create_guest_memfd args = { .size = size, .flags = flags };
+
+	return __vm_ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
+}
+
+int vm_create_guest_memfd(struct kvm_vm *vm, uint64_t size);
+
+static inline int __vm_set_region2(struct kvm_vm *vm,
+				   struct kvm_userspace_memory_region2 *region)
+{
+	return __vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION2, region);
+}
+
+int __private_slot_set(struct private_slot *s);
+void private_slot_set(struct private_slot *s);
+void private_slot_unset(struct private_slot *s);
+void private_slot_create(struct private_slot *s, struct kvm_vm *vm,
+			 uint32_t slot, uint64_t gpa, uint64_t size,
+			 enum vm_mem_backing_src_type src);
+void private_slot_map(struct private_slot *s);
+void private_slot_destroy(struct private_slot *s);
+
+static inline uint8_t *private_slot_hva(struct private_slot *s, uint64_t gpa)
+{
+	return s->hva + (gpa - s->gpa);
+}
+
+void private_slot_punch(struct private_slot *s, uint64_t gpa, uint64_t size);
+
+/* Is each byte of @p equal to @byte? */
+bool mem_is_filled(const void *p, uint8_t byte, size_t size);
+
+/* Attributes */
+static inline int __vm_set_memory_attributes(struct kvm_vm *vm, uint64_t gpa,
+					     uint64_t size, uint64_t attributes)
+{
+	struct kvm_memory_attributes args = {
+		.address = gpa,
+		.size = size,
+		.attributes = attributes,
+	};
+
+	return __vm_ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, &args);
+}
+
+void vm_set_memory_attributes(struct kvm_vm *vm, uint64_t gpa, uint64_t size,
+			      uint64_t attributes);
+
+static inline void vm_set_private(struct kvm_vm *vm, uint64_t gpa,
+				  uint64_t size)
+{
+	vm_set_memory_attributes(vm, gpa, size, MEM_ATTR_PRIVATE);
+}
+
+static inline void vm_set_shared(struct kvm_vm *vm, uint64_t gpa, uint64_t size)
+{
+	vm_set_memory_attributes(vm, gpa, size, 0);
+}
+
+/*
+ * The attributes of one page, through KVM_GET_MEMORY_ATTRIBUTES.
+ */
+uint64_t vm_get_memory_attributes(struct kvm_vm *vm, uint64_t gpa);
+
+/* vCPUs */
+int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, uint64_t *gpa,
+			    uint64_t *size);
+void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, uint64_t flags,
+			      uint64_t gpa);
+uint64_t vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc);
+void vcpu_run_to_sync(struct kvm_vcpu *vcpu, uint64_t stage);
+void vcpu_run_to_done(struct kvm_vcpu *vcpu);
+uint64_t vcpu_get_rip(struct kvm_vcpu *vcpu);
+
+/* The machine the test runs on */
+void require_hugetlb_pages(unsigned long nr);
+bool enable_forced_emulation(void);
+
+#endif /* SELFTEST_KVM_MEM_ATTRS_H */

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Helpers for the tests of memory attributes and private memory.
+ */
+#define _GNU_SOURCE /* for fallocate() */
+#include <linux/falloc.h>
+#include <sys/mman.h>
+
+#include "test_util.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "mem_attrs.h"
+
+bool vm_type_is_supported(unsigned long type)
+{
+	return kvm_check_cap(KVM_CAP_VM_TYPES) & (1ul << type);
+}
+
+/*
+ * The library opens VMs of the default type only, but reopens them with the
+ * type that is recorded.  Reopening keeps all that was loaded into the memory
+ * regions, so it is done before there are vCPUs.
+ */
+static void vm_reopen_as(struct kvm_vm *vm, unsigned long type)
+{
+	kvm_vm_release(vm);
+	vm->type = type;
+	kvm_vm_restart(vm);
+}
+
+struct kvm_vm *vm_create_barebones_type(unsigned long type)
+{
+	struct kvm_vm *vm = vm_create_barebones();
+
+	vm_reopen_as(vm, type);
+	return vm;
+}
+
+struct kvm_vm *vm_create_protected_with_vcpus(uint32_t nr_vcpus,
+					      uint64_t extra_mem_pages,
+					      void *guest_code,
+					      struct kvm_vcpu *vcpus[])
+{
+	struct kvm_vm *vm;
+	uint32_t i;
+
+	vm = __vm_create(VM_MODE_DEFAULT, nr_vcpus, extra_mem_pages);
+	vm_reopen_as(vm, KVM_X86_SW_PROTECTED_VM);
+
+	for (i = 0; i < nr_vcpus; i++)
+		vcpus[i] = vm_vcpu_add(vm, i, guest_code);
+
+	return vm;
+}
+
+int vm_create_guest_memfd(struct kvm_vm *vm, uint64_t size)
+{
+	int fd = __vm_create_guest_memfd(vm, size, 0);
+
+	TEST_ASSERT(fd >= 0, KVM_IOCTL_ERROR(KVM_CREATE_GUEST_MEMFD, fd));
+	return fd;
+}
+
+int __private_slot_set(struct private_slot *s)
+{
+	struct kvm_userspace_memory_region2 region = {
+		.slot = s->slot,
+		.flags = s->flags,
+		.guest_phys_addr = s->gpa,
+		.memory_size = s->size,
+		.userspace_addr = (uintptr_t)s->hva,
+		.guest_memfd_offset = s->memfd_offset,
+		.guest_memfd = s->memfd,
+	};
+
+	return __vm_set_region2(s->vm, &region);
+}
+
+void private_slot_set(struct private_slot *s)
+{
+	int ret = __private_slot_set(s);
+
+	TEST_ASSERT(!ret, KVM_IOCTL_ERROR(KVM_SET_USER_MEMORY_REGION2, ret));
+}
+
+void private_slot_unset(struct private_slot *s)
+{
+	struct private_slot gone = *s;
+
+	gone.size = 0;
+	private_slot_set(&gone);
+}
+
+static void private_slot_mmap(struct private_slot *s)
+{
+	size_t align = get_backing_src_pagesz(s->src);
+	int flags = vm_mem_backing_src_alias(s->src)->flag;
+	int fd = -1;
+
+	s->map_size = align_up(s->size, align) + align;
+	if (backing_src_is_shared(s->src))
+		fd = kvm_memfd_alloc(s->map_size,
+				     s->src == VM_MEM_SRC_SHARED_HUGETLB);
+
+	s->map_start = mmap(NULL, s->map_size, PROT_READ | PROT_WRITE, flags,
+			    fd, 0);
+	TEST_ASSERT(s->map_start != MAP_FAILED,
+		    "mmap() of %s memory should succeed, errno: %i (%s)",
+		    vm_mem_backing_src_alias(s->src)->name, errno,
+		    strerror(errno));
+	if (fd >= 0)
+		close(fd);
+
+	s->hva = align_ptr_up(s->map_start, align);
+	if (s->src == VM_MEM_SRC_ANONYMOUS_THP)
+		TEST_ASSERT(!madvise(s->hva, s->size, MADV_HUGEPAGE),
+			    "madvise(MADV_HUGEPAGE) should succeed");
+}
+
+/*
+ * Create the memslot, all shared, with a guest_memfd of the same size.
+ */
+void private_slot_create(struct private_slot *s, struct kvm_vm *vm,
+			 uint32_t slot, uint64_t gpa, uint64_t size,
+			 enum vm_mem_backing_src_type src)
+{
+	*s = (struct private_slot) {
+		.vm = vm,
+		.slot = slot,
+		.flags = KVM_MEM_GUEST_MEMFD,
+		.gpa = gpa,
+		.size = size,
+		.src = src,
+	};
+	s->memfd = vm_create_guest_memfd(vm, size);
+	private_slot_mmap(s);
+	private_slot_set(s);
+}
+
+void private_slot_map(struct private_slot *s)
+{
+	virt_map(s->vm, s->gpa, s->gpa, s->size >> s->vm->page_shift);
+}
+
+void private_slot_destroy(struct private_slot *s)
+{
+	munmap(s->map_start, s->map_size);
+	close(s->memfd);
+}
+
+void private_slot_punch(struct private_slot *s, uint64_t gpa, uint64_t size)
+{
+	int ret = fallocate(s->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			    gpa - s->gpa + s->memfd_offset, size);
+
+	TEST_ASSERT(!ret, __KVM_SYSCALL_ERROR("fallocate(PUNCH_HOLE)", ret));
+}
+
+bool mem_is_filled(const void *p, uint8_t byte, size_t size)
+{
+	const uint8_t *c = p;
+
+	return !size || (c[0] == byte && !memcmp(c, c + 1, size - 1));
+}
+
+void vm_set_memory_attributes(struct kvm_vm *vm, uint64_t gpa, uint64_t size,
+			      uint64_t attributes)
+{
+	int ret = __vm_set_memory_attributes(vm, gpa, size, attributes);
+
+	TEST_ASSERT(!ret, "Setting attributes %#lx on [%#lx, %#lx) should succeed, rc: %i errno: %i (%s)",
+		    attributes, gpa, gpa + size, ret, errno, strerror(errno));
+}
+
+uint64_t vm_get_memory_attributes(struct kvm_vm *vm, uint64_t gpa)
+{
+	struct kvm_memory_attributes_extent extent;
+	struct kvm_get_memory_attributes args = {
+		.address = gpa,
+		.size = vm->page_size,
+		.extents = (uintptr_t)&extent,
+		.nr_extents = 1,
+	};
+
+	vm_ioctl(vm, KVM_GET_MEMORY_ATTRIBUTES, &args);
+	ASSERT_EQ(args.nr_extents, 1);
+	ASSERT_EQ(extent.address, gpa);
+	return extent.attributes;
+}
+
+/* On return *@gpa and *@size say what is left, as the ioctl left them. */
+int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, uint64_t *gpa,
+			    uint64_t *size)
+{
+	struct kvm_pre_fault_memory args = { .gpa = *gpa, .size = *size };
+	int ret = __vcpu_ioctl(vcpu, KVM_PRE_FAULT_MEMORY, &args);
+
+	*gpa = args.gpa;
+	*size = args.size;
+	return ret;
+}
+
+/*
+ * Run the vCPU into a memory fault that must be reported with exactly these
+ * flags for the page at @gpa.
+ */
+void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, uint64_t flags,
+			      uint64_t gpa)
+{
+	struct kvm_run *run = vcpu->run;
+	int ret = _vcpu_run(vcpu);
+
+	TEST_ASSERT(ret == -1 && errno == EFAULT,
+		    "KVM_RUN should fail with EFAULT, rc: %i errno: %i exit: %u (%s)",
+		    ret, errno, run->exit_reason,
+		    exit_reason_str(run->exit_reason));
+	TEST_ASSERT(run->exit_reason == KVM_EXIT_MEMORY_FAULT,
+		    "exit_reason should be KVM_EXIT_MEMORY_FAULT, is %u (%s)",
+		    run->exit_reason, exit_reason_str(run->exit_reason));
+	TEST_ASSERT(run->memory_fault.flags == flags,
+		    "memory_fault.flags should be %#lx, is %#llx",
+		    flags, run->memory_fault.flags);
+	TEST_ASSERT(run->memory_fault.gpa == gpa,
+		    "memory_fault.gpa should be %#lx, is %#llx",
+		    gpa, run->memory_fault.gpa);
+	TEST_ASSERT(run->memory_fault.size == vcpu->vm->page_size,
+		    "memory_fault.size should be one page, is %#llx",
+		    run->memory_fault.size);
+}
+
+uint64_t vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc)
+{
+	uint64_t cmd;
+
+	vcpu_run(vcpu);
+	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO,
+		    "The guest should have made a ucall, exit: %u (%s)",
+		    vcpu->run->exit_reason,
+		    exit_reason_str(vcpu->run->exit_reason));
+
+	cmd = get_ucall(vcpu, uc);
+	if (cmd == UCALL_ABORT)
+		REPORT_GUEST_ASSERT_2((*uc), "values: %#lx, %#lx");
+	return cmd;
+}
+
+void vcpu_run_to_sync(struct kvm_vcpu *vcpu, uint64_t stage)
+{
+	struct ucall uc;
+	uint64_t cmd = vcpu_run_to_ucall(vcpu, &uc);
+
+	TEST_ASSERT(cmd == UCALL_SYNC && uc.args[1] == stage,
+		    "The guest should have reached stage %lu, ucall %lu stage %lu",
+		    stage, cmd, uc.args[1]);
+}
+
+void vcpu_run_to_done(struct kvm_vcpu *vcpu)
+{
+	struct ucall uc;
+	uint64_t cmd = vcpu_run_to_ucall(vcpu, &uc);
+
+	TEST_ASSERT(cmd == UCALL_DONE,
+		    "The guest should be done, ucall %lu stage %lu", cmd,
+		    uc.args[1]);
+}
+
+uint64_t vcpu_get_rip(struct kvm_vcpu *vcpu)
+{
+	struct kvm_regs regs;
+
+	vcpu_regs_get(vcpu, &regs);
+	return regs.rip;
+}
+
+static unsigned long hugetlb_value(const char *name)
+{
+	unsigned long value = 0;
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path),
+		 "/sys/kernel/mm/hugepages/hugepages-%zukB/%s",
+		 get_def_hugetlb_pagesz() / 1024, name);
+	f = fopen(path, "r");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%lu", &value) != 1)
+		value = 0;
+	fclose(f);
+	return value;
+}
+
+/* Have @nr hugetlb pages free, adding to the pool if the test may. */
+void require_hugetlb_pages(unsigned long nr)
+{
+	unsigned long free = hugetlb_value("free_hugepages");
+	FILE *f;
+
+	if (free < nr) {
+		f = fopen("/proc/sys/vm/nr_hugepages", "w");
+		if (f) {
+			fprintf(f, "%lu\n",
+				hugetlb_value("nr_hugepages") + nr - free);
+			fclose(f);
+		}
+	}
+	__TEST_REQUIRE(hugetlb_value("free_hugepages") >= nr,
+		       "%lu free hugetlb pages are needed", nr);
+}
+
+/*
+ * Have KVM emulate an instruction that follows the forced emulation prefix.
+ * Takes effect on vCPUs created afterwards.
+ */
+bool enable_forced_emulation(void)
+{
+	FILE *f = fopen("/sys/module/kvm/parameters/force_emulation_prefix", "w");
+	bool ok;
+
+	if (!f)
+		return false;
+	ok = fputs("1\n", f) >= 0;
+	return !fclose(f) && ok;
+}

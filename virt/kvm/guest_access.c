@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM guest access - how KVM itself reaches guest memory under attributes
+ *
+ * The emulator, the software page walker, PV clocks and all the other parts of
+ * KVM that read or write guest memory do not go through SPTEs, so zapping SPTEs
+ * does not stop them.  For a VM that has attributes all of their accesses come
+ * here: kvm_main.c branches off in its raw accessors, the few places that use
+ * an HVA directly branch off on their own.
+ *
+ * Model
+ *
+ *   One access lies within one page.  It is made in a section: with the lock
+ *   mem_attrs->access held for read, look up the attributes of the GFN, reach
+ *   the page that they say, copy, done.  A section never sleeps: page faults on
+ *   the shared mapping are disabled, private pages are looked up but not
+ *   allocated.  If the page is not there the section is left, the page provided
+ *   where sleeping is fine, and the section entered anew, attributes and all.
+ *
+ *   A change of attributes commits with the lock held for write.  So it waits
+ *   for the accesses that saw the old values, each of them a bounded copy, and
+ *   never for a page fault, e.g. one that userfaultfd will serve only after the
+ *   VMM got back from the very ioctl.
+ *
+ *   A private page is locked while it is accessed.  Pages are truncated and
+ *   wiped with the page lock held, so nothing is written after the wipe.
+ *
+ * Callers that can not sleep use the _atomic variants, which fail if the page
+ * is not there.  They are callers that have a slower way, or only a hint to
+ * give.
+ *
+ * Locks
+ *
+ *   kvm->srcu		 held by every caller: memslots
+ *   mem_attrs->access	 for read: the section; see mem_attrs.c.  Nests inside
+ *			 mmu_lock.
+ *   page lock		 trylock only, inside the section
+ *
+ * Lifetimes: pages are held by reference for the time of one access.
+ * kvm_guest_access_pfn() hands a reference to its caller, who has to give the
+ * page up when the GFN is converted: a gfn_to_pfn cache is invalidated, a
+ * kvm_host_map lasts for the handling of one VM-Exit.
+ */
+
+#include <linux/highmem.h>
+#include <linux/kvm_host.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "guest_memfd.h"
+#include "mem_attrs.h"
+
+enum guest_access_op {
+	GUEST_READ,
+	GUEST_WRITE,
+	GUEST_CMPXCHG,
+};
+
+/*
+ * @data: read: destination, write: source, cmpxchg: expected value, replaced by
+ * the value found if the two differ
+ */
+struct guest_access {
+	struct kvm_memory_slot *slot;
+	gfn_t gfn;
+	enum guest_access_op op;
+	int offset;
+	int len;
+	void *data;
+	const void *new;
+};
+
+/* KVM_HVA_ERR_*, or where userspace has the shared page. */
+static unsigned long access_hva(const struct guest_access *a)
+{
+	unsigned long hva;
+
+	if (a->op == GUEST_READ)
+		hva = gfn_to_hva_memslot_prot(a->slot, a->gfn, NULL);
+	else
+		hva = gfn_to_hva_memslot(a->slot, a->gfn);
+
+	return kvm_is_error_hva(hva) ? hva : hva + a->offset;
+}
+
+/* 0 or, for a cmpxchg that found another value, 1; -EAGAIN: fault it in. */
+static int access_shared(const struct guest_access *a)
+{
+	unsigned long hva = access_hva(a);
+	int r;
+
+	if (kvm_is_error_hva(hva))
+		return -EFAULT;
+
+	pagefault_disable();
+	switch (a->op) {
+	case GUEST_READ:
+		r = __copy_from_user_inatomic(a->data, (void __user *)hva,
+					      a->len);
+		break;
+	case GUEST_WRITE:
+		r = __copy_to_user_inatomic((void __user *)hva, a->data,
+					    a->len);
+		break;
+	default:
+		r = kvm_arch_cmpxchg_user((void __user *)hva, a->data, a->new,
+					  a->len);
+		break;
+	}
+	pagefault_enable();
+
+	if (a->op != GUEST_CMPXCHG)
+		return r ? -EAGAIN : 0;
+	return r < 0 ? -EAGAIN : r;
+}
+
+#define kernel_cmpxchg(type, ptr, old, new)				\
+({									\
+	type __found = cmpxchg((type *)(ptr), *(type *)(old),		\
+			       *(const type *)(new));			\
+	bool __differs = __found != *(type *)(old);			\
+									\
+	*(type *)(old) = __found;					\
+	__differs;							\
+})
+
+static int access_cmpxchg(void *p, const struct guest_access *a)
+{
+	switch (a->len) {
+	case 1:
+		return kernel_cmpxchg(u8, p, a->data, a->new);
+	case 2:
+		return kernel_cmpxchg(u16, p, a->data, a->new);
+	case 4:
+		return kernel_cmpxchg(u32, p, a->data, a->new);
+	case 8:
+		return kernel_cmpxchg(u64, p, a->data, a->new);
+	default:
+		WARN_ON_ONCE(1);
+		return -EFAULT;
+	}
+}
+
+static int access_page(struct page *page, const struct guest_access *a)
+{
+	void *p = kmap_local_page(page);
+	int r = 0;
+
+	switch (a->op) {
+	case GUEST_READ:
+		memcpy(a->data, p + a->offset, a->len);
+		break;
+	case GUEST_WRITE:
+		memcpy(p + a->offset, a->data, a->len);
+		break;
+	default:
+		r = access_cmpxchg(p + a->offset, a);
+		break;
+	}
+	kunmap_local(p);
+	return r;
+}
+
+/* As access_shared(); -EAGAIN: allocate the page, or wait for its lock. */
+static int access_private(struct kvm *kvm, const struct guest_access *a)
+{
+	struct page *page;
+	int r;
+
+	r = kvm_gmem_get_page(kvm, a->slot, a->gfn, false, &page, NULL);
+	if (r)
+		return r == -ENOENT ? -EAGAIN : -EFAULT;
+
+	r = -EAGAIN;
+	if (trylock_page(page)) {
+		/* Truncated pages are about to be wiped and freed. */
+		if (page_mapping(page))
+			r = access_page(page, a);
+		unlock_page(page);
+	}
+	put_page(page);
+	return r;
+}
+
+/* The section: one attempt at the access, without sleeping. */
+static int access_locked(struct kvm *kvm, const struct guest_access *a)
+{
+	if (kvm_mem_is_private(kvm, a->gfn))
+		return access_private(kvm, a);
+
+	return access_shared(a);
+}
+
+static int access_try(struct kvm *kvm, const struct guest_access *a)
+{
+	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
+	int r;
+
+	read_lock(&attrs->access);
+	r = access_locked(kvm, a);
+	read_unlock(&attrs->access);
+	return r;
+}
+
+static int provide_private(struct kvm *kvm, const struct guest_access *a)
+{
+	struct page *page;
+	int r;
+
+	r = kvm_gmem_get_page(kvm, a->slot, a->gfn, true, &page, NULL);
+	if (r)
+		return -EFAULT;
+
+	wait_on_page_locked(page);
+	put_page(page);
+	return 0;
+}
+
+static int provide_shared(const struct guest_access *a)
+{
+	unsigned long hva = access_hva(a);
+	size_t left;
+
+	if (kvm_is_error_hva(hva))
+		return -EFAULT;
+
+	if (a->op == GUEST_READ)
+		left = fault_in_readable((char __user *)hva, a->len);
+	else
+		left = fault_in_safe_writeable((char __user *)hva, a->len);
+
+	return left ? -EFAULT : 0;
+}
+
+/*
+ * Repeat until the page stays where it is for the moment of the access.  This
+ * ends: each round either makes the access, or provides the page, or finds that
+ * it can not be provided, and who takes pages away faster than that is
+ * stopped by killing the task.
+ */
+static int guest_access(struct kvm *kvm, const struct guest_access *a)
+{
+	int r;
+
+	might_sleep();
+
+	for (;;) {
+		r = access_try(kvm, a);
+		if (r != -EAGAIN)
+			return r;
+		if (fatal_signal_pending(current))
+			return -EFAULT;
+
+		if (kvm_mem_is_private(kvm, a->gfn))
+			r = provide_private(kvm, a);
+		else
+			r = provide_shared(a);
+		if (r)
+			return r;
+		cond_resched();
+	}
+}
+
+static bool access_in_page(int offset, int len)
+{
+	return !WARN_ON_ONCE(offset < 0 || len < 0 ||
+			     offset + len > PAGE_SIZE);
+}
+
+/*
+ * Read from one guest page.  Returns 0, or -EFAULT if there is no memory, or
+ * none that may be read.  Sleeps.
+ */
+int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
+			  gfn_t gfn, void *data, int offset, int len)
+{
+	const struct guest_access a = {
+		.slot = slot, .gfn = gfn, .op = GUEST_READ,
+		.offset = offset, .len = len, .data = data,
+	};
+
+	if (!access_in_page(offset, len))
+		return -EFAULT;
+
+	return guest_access(kvm, &a);
+}
+
+/* As kvm_guest_access_read(), failing where that would sleep. */
+int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
+				 gfn_t gfn, void *data, int offset, int len)
+{
+	const struct guest_access a = {
+		.slot = slot, .gfn = gfn, .op = GUEST_READ,
+		.offset = offset, .len = len, .data = data,
+	};
+
+	if (!access_in_page(offset, len))
+		return -EFAULT;
+
+	return access_try(kvm, &a) ? -EFAULT : 0;
+}
+
+/*
+ * Write to one guest page and mark it dirty.  Returns 0, or -EFAULT if there is
+ * no memory, or none that may be written.  Sleeps.
+ */
+int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
+			   gfn_t gfn, const void *data, int offset, int len)
+{
+	const struct guest_access a = {
+		.slot = slot, .gfn = gfn, .op = GUEST_WRITE,
+		.offset = offset, .len = len, .data = (void *)data,
+	};
+	int r;
+
+	if (!access_in_page(offset, len))
+		return -EFAULT;
+
+	r = guest_access(kvm, &a);
+	if (!r)
+		mark_page_dirty_in_slot(kvm, slot, gfn);
+	return r;
+}
+
+/*
+ * Write a hint from the scheduler: interrupts off, runqueue lock held.  So the
+ * section is only tried for, for fear of a holder who waits for this
+ * runqueue, and a private page is left alone, as unlocking it could wake
+ * somebody up.  Returns 0 or -EFAULT, which means that the hint is lost.
+ */
+int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
+				  const void *data, int len)
+{
+	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
+	gfn_t gfn = gpa_to_gfn(gpa);
+	const struct guest_access a = {
+		.slot = gfn_to_memslot(kvm, gfn), .gfn = gfn,
+		.op = GUEST_WRITE, .offset = offset_in_page(gpa),
+		.len = len, .data = (void *)data,
+	};
+	int r = -EFAULT;
+
+	if (!read_trylock(&attrs->access))
+		return -EFAULT;
+
+	if (!kvm_mem_is_private(kvm, gfn))
+		r = access_shared(&a);
+	read_unlock(&attrs->access);
+
+	if (r)
+		return -EFAULT;
+
+	mark_page_dirty_in_slot(kvm, a.slot, gfn);
+	return 0;
+}
+
+/*
+ * Compare and exchange @len bytes, 1, 2, 4 or 8, naturally aligned or at least
+ * within one page.  Returns 0 if *@old was there and *@new is now, 1 if not,
+ * with the value found in *@old, or -EFAULT.  Dirty either way.  Sleeps.
+ */
+int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
+			     gfn_t gfn, int offset, void *old, const void *new,
+			     int len)
+{
+	const struct guest_access a = {
+		.slot = slot, .gfn = gfn, .op = GUEST_CMPXCHG,
+		.offset = offset, .len = len, .data = old, .new = new,
+	};
+	int r;
+
+	if (!access_in_page(offset, len))
+		return -EFAULT;
+
+	r = guest_access(kvm, &a);
+	if (r >= 0)
+		mark_page_dirty_in_slot(kvm, slot, gfn);
+	return r;
+}
+
+/*
+ * The page behind a GFN, writable and with a reference, for callers that map it
+ * themselves.  *@private says whether it is a private one.  Sleeps.
+ */
+kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
+			       gfn_t gfn, bool *private)
+{
+	struct page *page;
+
+	*private = kvm_mem_is_private(kvm, gfn);
+	if (!*private)
+		return gfn_to_pfn_memslot(slot, gfn);
+
+	if (kvm_gmem_get_page(kvm, slot, gfn, true, &page, NULL))
+		return KVM_PFN_ERR_FAULT;
+
+	return page_to_pfn(page);
+}
