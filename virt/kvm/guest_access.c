@@ -22,8 +22,9 @@
  *   never for a page fault, e.g. one that userfaultfd will serve only after the
  *   VMM got back from the very ioctl.
  *
- *   A private page is locked while it is accessed.  Pages are truncated and
- *   wiped with the page lock held, so nothing is written after the wipe.
+ *   A private page may be truncated while it is accessed.  Then the access
+ *   ends in memory that is on its way out: kvm_gmem_put_page() sees to it that
+ *   nothing written there outlives the reference.
  *
  * Callers that can not sleep use the _atomic variants, which fail if the page
  * is not there.  They are callers that have a slower way, or only a hint to
@@ -34,7 +35,6 @@
  *   kvm->srcu		 held by every caller: memslots
  *   mem_attrs->access	 for read: the section; see mem_attrs.c.  Nests inside
  *			 mmu_lock.
- *   page lock		 trylock only, inside the section
  *
  * Lifetimes: pages are held by reference for the time of one access.
  * kvm_guest_access_pfn() hands a reference to its caller, who has to give the
@@ -48,7 +48,6 @@
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
-#include "guest_memfd.h"
 #include "mem_attrs.h"
 
 enum guest_access_op {
@@ -162,24 +161,21 @@ static int access_page(struct page *page, const struct guest_access *a)
 	return r;
 }
 
-/* As access_shared(); -EAGAIN: allocate the page, or wait for its lock. */
+/* As access_shared(); -EAGAIN: allocate the page. */
 static int access_private(struct kvm *kvm, const struct guest_access *a)
 {
 	struct page *page;
 	int r;
 
+	if (!kvm_slot_can_be_private(a->slot))
+		return -EFAULT;
+
 	r = kvm_gmem_get_page(kvm, a->slot, a->gfn, false, &page, NULL);
 	if (r)
 		return r == -ENOENT ? -EAGAIN : -EFAULT;
 
-	r = -EAGAIN;
-	if (trylock_page(page)) {
-		/* Truncated pages are about to be wiped and freed. */
-		if (page_mapping(page))
-			r = access_page(page, a);
-		unlock_page(page);
-	}
-	put_page(page);
+	r = access_page(page, a);
+	kvm_gmem_put_page(page);
 	return r;
 }
 
@@ -206,14 +202,14 @@ static int access_try(struct kvm *kvm, const struct guest_access *a)
 static int provide_private(struct kvm *kvm, const struct guest_access *a)
 {
 	struct page *page;
-	int r;
 
-	r = kvm_gmem_get_page(kvm, a->slot, a->gfn, true, &page, NULL);
-	if (r)
+	if (!kvm_slot_can_be_private(a->slot))
 		return -EFAULT;
 
-	wait_on_page_locked(page);
-	put_page(page);
+	if (kvm_gmem_get_page(kvm, a->slot, a->gfn, true, &page, NULL))
+		return -EFAULT;
+
+	kvm_gmem_put_page(page);
 	return 0;
 }
 
@@ -326,8 +322,8 @@ int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
 /*
  * Write a hint from the scheduler: interrupts off, runqueue lock held.  So the
  * section is only tried for, for fear of a holder who waits for this
- * runqueue, and a private page is left alone, as unlocking it could wake
- * somebody up.  Returns 0 or -EFAULT, which means that the hint is lost.
+ * runqueue, and a private page is left alone, as dropping its last reference
+ * here could free it.  Returns 0 or -EFAULT, which means that the hint is lost.
  */
 int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 				  const void *data, int len)
@@ -392,7 +388,8 @@ kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 	if (!*private)
 		return gfn_to_pfn_memslot(slot, gfn);
 
-	if (kvm_gmem_get_page(kvm, slot, gfn, true, &page, NULL))
+	if (!kvm_slot_can_be_private(slot) ||
+	    kvm_gmem_get_page(kvm, slot, gfn, true, &page, NULL))
 		return KVM_PFN_ERR_FAULT;
 
 	return page_to_pfn(page);

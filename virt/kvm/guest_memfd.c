@@ -71,9 +71,9 @@
  * need being exported to modules, the inode is private to the kernel (S_PRIVATE)
  * and access control is that of /dev/kvm and of passing file descriptors.
  */
+#include <linux/fs.h>
 #include <linux/falloc.h>
 #include <linux/file.h>
-#include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/highmem.h>
 #include <linux/interval_tree.h>
@@ -111,12 +111,6 @@ static struct kvm_memory_slot *kvm_gmem_slot(struct interval_tree_node *node)
 	return container_of(node, struct kvm_memory_slot, gmem.node);
 }
 
-/* Each binding that has pages in [@first, @last]. */
-#define kvm_gmem_for_each_binding(node, gmem, first, last)		  \
-	for (node = interval_tree_iter_first(&(gmem)->bindings, first, last); \
-	     node;							  \
-	     node = interval_tree_iter_next(node, first, last))
-
 /* The GFNs, [start, end), of the part of a binding within [@first, @last]. */
 static gfn_t kvm_gmem_gfn_start(struct interval_tree_node *node, pgoff_t first)
 {
@@ -139,7 +133,8 @@ static void kvm_gmem_invalidate_begin(struct kvm_gmem *gmem, pgoff_t first,
 {
 	struct interval_tree_node *node;
 
-	kvm_gmem_for_each_binding(node, gmem, first, last)
+	for (node = interval_tree_iter_first(&gmem->bindings, first, last);
+	     node; node = interval_tree_iter_next(node, first, last))
 		kvm_gfn_range_invalidate_begin(gmem->kvm, kvm_gmem_slot(node),
 					       kvm_gmem_gfn_start(node, first),
 					       kvm_gmem_gfn_end(node, last));
@@ -150,7 +145,8 @@ static void kvm_gmem_invalidate_end(struct kvm_gmem *gmem, pgoff_t first,
 {
 	struct interval_tree_node *node;
 
-	kvm_gmem_for_each_binding(node, gmem, first, last)
+	for (node = interval_tree_iter_first(&gmem->bindings, first, last);
+	     node; node = interval_tree_iter_next(node, first, last))
 		kvm_gfn_range_invalidate_end(gmem->kvm,
 					     kvm_gmem_gfn_start(node, first),
 					     kvm_gmem_gfn_end(node, last));
@@ -255,7 +251,8 @@ static int kvm_gmem_error_remove_page(struct address_space *mapping,
 				      struct page *page)
 {
 	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
-	pgoff_t index = page_to_pgoff(page);
+	struct folio *folio = page_folio(page);
+	pgoff_t index = folio->index + folio_page_idx(folio, page);
 
 	mutex_lock(&gmem->lock);
 	kvm_gmem_invalidate_begin(gmem, index, index);
@@ -456,7 +453,8 @@ static int kvm_gmem_release(struct inode *inode, struct file *file)
 
 	/* Who still sees the file with this in progress has to retry. */
 	kvm_gmem_invalidate_begin(gmem, 0, ULONG_MAX);
-	kvm_gmem_for_each_binding(node, gmem, 0, ULONG_MAX)
+	for (node = interval_tree_iter_first(&gmem->bindings, 0, ULONG_MAX);
+	     node; node = interval_tree_iter_next(node, 0, ULONG_MAX))
 		RCU_INIT_POINTER(kvm_gmem_slot(node)->gmem.file, NULL);
 
 	/* Here and not on eviction, which an O_PATH reference can put off. */

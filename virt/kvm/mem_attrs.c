@@ -295,6 +295,49 @@ static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	return 0;
 }
 
+void kvm_gfn_range_invalidate_begin(struct kvm *kvm,
+				    struct kvm_memory_slot *slot,
+				    gfn_t start, gfn_t end)
+{
+	struct kvm_gfn_range range = {
+		.slot = slot,
+		.start = start,
+		.end = end,
+		.may_block = true,
+	};
+
+	/* gfn_to_pfn caches look at this count, as for an MMU notifier. */
+	spin_lock(&kvm->mn_invalidate_lock);
+	kvm->mn_active_invalidate_count++;
+	spin_unlock(&kvm->mn_invalidate_lock);
+
+	gfn_to_pfn_cache_invalidate_gfns(kvm, start, end);
+
+	KVM_MMU_LOCK(kvm);
+	kvm_mmu_invalidate_begin(kvm);
+	kvm_mmu_invalidate_add(kvm, start, end);
+	if (kvm_unmap_gfn_range(kvm, &range))
+		kvm_flush_remote_tlbs(kvm);
+	KVM_MMU_UNLOCK(kvm);
+}
+
+void kvm_gfn_range_invalidate_end(struct kvm *kvm, gfn_t start, gfn_t end)
+{
+	bool wake;
+
+	KVM_MMU_LOCK(kvm);
+	kvm_mmu_invalidate_end(kvm);
+	KVM_MMU_UNLOCK(kvm);
+
+	spin_lock(&kvm->mn_invalidate_lock);
+	wake = --kvm->mn_active_invalidate_count == 0;
+	spin_unlock(&kvm->mn_invalidate_lock);
+
+	/* At most one waiter: it holds slots_lock. */
+	if (wake)
+		rcuwait_wake_up(&kvm->mn_memslots_update_rcuwait);
+}
+
 static int kvm_vm_set_mem_attrs(struct kvm *kvm, void __user *argp)
 {
 	struct kvm_memory_attributes args;

@@ -120,9 +120,10 @@ static int clear_preempted(struct kvm_vcpu *vcpu, gpa_t gpa)
 	if (!guest_pv_has(vcpu, KVM_FEATURE_PV_TLB_FLUSH))
 		return 0;
 
+	/* Steal time is updated before VM-Enter, which looks for requests. */
 	trace_kvm_pv_tlb_flush(vcpu->vcpu_id, old & KVM_VCPU_FLUSH_TLB);
 	if (old & KVM_VCPU_FLUSH_TLB)
-		kvm_vcpu_flush_tlb_guest(vcpu);
+		kvm_make_request(KVM_REQ_TLB_FLUSH_GUEST, vcpu);
 	return 0;
 }
 

@@ -5,10 +5,17 @@
 
 #include <linux/kvm_host.h>
 
+struct kvm_page_fault;
+
 #ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
 bool kvm_is_vm_type_supported(unsigned long type);
 int kvm_mem_attrs_check_extension(long ext);
 int kvm_mem_attrs_init_vm_type(struct kvm *kvm);
+
+/* mmu/mem_attrs.c */
+int kvm_mmu_faultin_attrs(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
+int kvm_mmu_attrs_max_level(struct kvm *kvm, gfn_t gfn, int max_level);
+bool kvm_mmu_attrs_allow_prefetch(struct kvm *kvm, gfn_t gfn, int nr);
 #else
 static inline bool kvm_is_vm_type_supported(unsigned long type)
 {
@@ -23,6 +30,24 @@ static inline int kvm_mem_attrs_check_extension(long ext)
 static inline int kvm_mem_attrs_init_vm_type(struct kvm *kvm)
 {
 	return 0;
+}
+
+static inline int kvm_mmu_faultin_attrs(struct kvm_vcpu *vcpu,
+					struct kvm_page_fault *fault)
+{
+	return 0; /* RET_PF_CONTINUE */
+}
+
+static inline int kvm_mmu_attrs_max_level(struct kvm *kvm, gfn_t gfn,
+					  int max_level)
+{
+	return max_level;
+}
+
+static inline bool kvm_mmu_attrs_allow_prefetch(struct kvm *kvm, gfn_t gfn,
+						int nr)
+{
+	return true;
 }
 #endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
 

@@ -148,6 +148,15 @@ struct verdict {
 	char text[DOORBELL_TEXT];
 };
 
+/* What the last search covered. */
+struct search_stats {
+	__u64 mapping_pages;
+	__u64 proc_mem_bytes;
+	__u64 readv_bytes;
+	double seconds;
+	char memfd[256];
+};
+
 struct vm {
 	struct options opt;
 	int kvm_fd;
@@ -164,6 +173,7 @@ struct vm {
 	pthread_mutex_t doorbell_lock;
 	struct verdict verdict;
 	__u64 searches;
+	struct search_stats search_stats;
 	double seconds;
 };
 

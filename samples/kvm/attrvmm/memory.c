@@ -19,8 +19,10 @@
  * convert_lock serialises conversions, so that attribute, backings and
  * ram.pages[] agree whenever it is free.  RAM lives as long as the process.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>

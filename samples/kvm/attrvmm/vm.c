@@ -133,6 +133,7 @@ static void end_init(struct end *end)
 
 void vm_create(struct vm *vm)
 {
+	pthread_mutex_init(&vm->doorbell_lock, NULL);
 	end_init(&vm->end);
 	open_kvm(vm);
 	check_vm_type(vm);

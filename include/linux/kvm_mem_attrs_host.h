@@ -2,7 +2,8 @@
 /*
  * KVM per-page memory attributes - the in-kernel interface
  *
- * Included by <linux/kvm_host.h> once struct kvm is known, so that call sites
+ * Not named as the uapi header is, which this directory would then hide from
+ * <linux/kvm.h>.  Included by <linux/kvm_host.h> once struct kvm is known, so that call sites
  * need no #ifdef: without CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES everything below
  * folds to constants.
  *
@@ -10,8 +11,8 @@
  * what readers can rely on, virt/kvm/guest_access.c how KVM's own accesses to
  * guest memory honour them.
  */
-#ifndef __KVM_MEM_ATTRS_H
-#define __KVM_MEM_ATTRS_H
+#ifndef __KVM_MEM_ATTRS_HOST_H
+#define __KVM_MEM_ATTRS_HOST_H
 
 #ifndef __KVM_HOST_H
 #error "include <linux/kvm_host.h> instead"
@@ -122,6 +123,61 @@ kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 
 #endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
 
+/* virt/kvm/guest_memfd.c.  Arch: whether @kvm can have private memory. */
+#ifdef CONFIG_KVM_PRIVATE_MEM
+bool kvm_arch_has_private_mem(struct kvm *kvm);
+
+/*
+ * Get the page that backs @gfn when it is private, with a reference, and the
+ * order of what it may be mapped with.  @max_order may be NULL.  @slot must be
+ * protected by kvm->srcu or kvm->slots_lock.
+ *
+ * With @alloc a page that is absent is allocated, which may sleep.  Without it
+ * the function may be called from any context.
+ *
+ * The reference does not keep the page in use: who maps it must check
+ * mmu_invalidate_seq, taken before the call, under mmu_lock.
+ *
+ * Returns 0, -EFAULT (no guest_memfd, or it was closed), -EHWPOISON, -ENOENT (only
+ * without @alloc), -ENOMEM.
+ */
+int kvm_gmem_get_page(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
+		      bool alloc, struct page **page, int *max_order);
+
+/*
+ * Drop the reference of kvm_gmem_get_page().  Whoever may have written to the page
+ * has to use this and not put_page().  May be called from any context.
+ */
+void kvm_gmem_put_page(struct page *page);
+#else
+static inline bool kvm_arch_has_private_mem(struct kvm *kvm)
+{
+	return false;
+}
+
+static inline int kvm_gmem_get_page(struct kvm *kvm,
+				    struct kvm_memory_slot *slot, gfn_t gfn,
+				    bool alloc, struct page **page,
+				    int *max_order)
+{
+	return -EFAULT;
+}
+
+static inline void kvm_gmem_put_page(struct page *page)
+{
+}
+#endif /* CONFIG_KVM_PRIVATE_MEM */
+
+/*
+ * Take the GFNs [start, end) of @slot away from the guest and from the
+ * gfn_to_pfn caches, and keep faults from mapping them again until the matching
+ * kvm_gfn_range_invalidate_end().  In between, changes of memslots wait.
+ */
+void kvm_gfn_range_invalidate_begin(struct kvm *kvm,
+				    struct kvm_memory_slot *slot,
+				    gfn_t start, gfn_t end);
+void kvm_gfn_range_invalidate_end(struct kvm *kvm, gfn_t start, gfn_t end);
+
 /*
  * virt/kvm/pre_fault.c.  Arch: map the page at @gpa, as large as it may be;
  * returns how many bytes from @gpa on are mapped, at most @size, or an errno.
@@ -143,4 +199,4 @@ static inline bool kvm_mem_is_private(struct kvm *kvm, gfn_t gfn)
 	       (kvm_mem_attrs_get(kvm, gfn) & KVM_MEMORY_ATTRIBUTE_PRIVATE);
 }
 
-#endif /* __KVM_MEM_ATTRS_H */
+#endif /* __KVM_MEM_ATTRS_HOST_H */
