@@ -26,6 +26,10 @@ tgit() {
 		-c advice.detachedHead=false "$@"
 }
 
+# Files of a tree that its git does not know, but for the build's own. The .gitignore
+# of Debian's tarball hides nearly everything and is no help.
+untracked() { git -C "$1" ls-files -o -x '/.*'; }
+
 patches() { find "$TOP/patches" -maxdepth 1 -name '[0-9]*-*.patch' | LC_ALL=C sort; }
 
 # The files that a patch claims: its "Adds:" trailers, up to the "---".

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * KVM guest_memfd: memory that only the private GFNs of one VM can reach.
  *
@@ -39,8 +39,8 @@
  *
  * Removal against use
  *
- * Before a page leaves the file, guest mappings of its GFNs are invalidated, and
- * the invalidation stays in progress until the page is gone.  A fault that
+ * Before a page leaves the file, guest mappings of its GFNs are invalidated,
+ * and the invalidation stays in progress until the page is gone.  A fault that
  * looked the page up earlier finds mmu_invalidate_seq changed before it can
  * map it, and retries.  Guest mappings hold no page reference.
  *
@@ -56,20 +56,20 @@
  * pages and leaves the memslots without private backing.  So slot->gmem.file
  * points to a live struct file until release or unbind clears it under
  * slots_lock, but its count may be zero: get_file_rcu() before anything that
- * sleeps.  The inode, and struct kvm_gmem with it, may outlive the file (O_PATH,
- * inotify), but then has neither pages nor bindings.
+ * sleeps.  The inode, and struct kvm_gmem with it, may outlive the file
+ * (O_PATH, inotify), but then has neither pages nor bindings.
  *
  * What userspace can rely on
  *
- *  - a new page is zero, and nothing but the VM's private GFNs sees its content;
+ *  - a new page is zero, and only the VM's private GFNs see its content;
  *  - when PUNCH_HOLE returns, the pages are gone from the guest as well;
  *  - st_size is the size at creation, st_blocks what is allocated right now;
- *  - a page with a hardware memory error stays and fails with EHWPOISON, until a
- *    hole is punched there.
+ *  - a page with a hardware memory error stays and fails with EHWPOISON, until
+ *    a hole is punched there.
  *
- * As with KVM's other file descriptors, and for lack of what security modules
- * need being exported to modules, the inode is private to the kernel (S_PRIVATE)
- * and access control is that of /dev/kvm and of passing file descriptors.
+ * As with KVM's other file descriptors, the inode is private to the kernel
+ * (S_PRIVATE; what would label it is not exported to modules): access control
+ * is that of /dev/kvm and of passing file descriptors.
  */
 #include <linux/fs.h>
 #include <linux/falloc.h>
@@ -206,7 +206,7 @@ static struct folio *kvm_gmem_get_folio(struct address_space *mapping,
 
 static void kvm_gmem_wipe_page(struct page *page)
 {
-	/* Touching poisoned memory raises a machine check, and nobody gets it. */
+	/* Nobody will get poisoned memory, and touching it is an error. */
 	if (!PageHWPoison(page))
 		clear_highpage(page);
 }
@@ -220,8 +220,8 @@ static void kvm_gmem_free_folio(struct folio *folio)
 	long i;
 
 	/*
-	 * Order the store of NULL to folio->mapping before the wipe.  Pairs with
-	 * the barrier in kvm_gmem_put_page().
+	 * Order the store of NULL to folio->mapping before the wipe.  Pairs
+	 * with the barrier in kvm_gmem_put_page().
 	 */
 	smp_mb();
 
@@ -243,9 +243,9 @@ static int kvm_gmem_migrate_folio(struct address_space *mapping,
 /*
  * Memory failure, with the page locked: take it from the guest but leave it in
  * the file, so that the next access gets -EHWPOISON instead of a fresh page
- * full of zeroes.  memory_failure() counts the reference that the file keeps as
- * a failure to isolate the page, which is as far as that goes: PG_hwpoison keeps
- * it from being used again.
+ * full of zeroes.  memory_failure() reports the reference that the file keeps
+ * as a failure to isolate the page.  No harm in that: PG_hwpoison keeps the
+ * page from being used again.
  */
 static int kvm_gmem_error_remove_page(struct address_space *mapping,
 				      struct page *page)
@@ -357,8 +357,8 @@ void kvm_gmem_put_page(struct page *page)
 
 	/*
 	 * Order the caller's stores to the page before the load of the mapping.
-	 * Pairs with the barrier in kvm_gmem_free_folio(): either this sees that
-	 * the page left the file, or the wipe there comes after those stores.
+	 * Pairs with the barrier in kvm_gmem_free_folio(): either this sees
+	 * that the page left the file, or the wipe there comes after them.
 	 */
 	smp_mb();
 
@@ -696,8 +696,8 @@ void kvm_gmem_unbind(struct kvm *kvm, struct kvm_memory_slot *slot)
 
 	/*
 	 * With users_count at zero every guest_memfd has been released, as they
-	 * pin the VM.  Otherwise the file may be about to be released, but release
-	 * needs slots_lock to go on.
+	 * pin the VM.  Otherwise the file may be about to be released, but its
+	 * release needs slots_lock to go on.
 	 */
 	file = rcu_dereference_protected(slot->gmem.file,
 					 lockdep_is_held(&kvm->slots_lock) ||

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * KVM guest_memfd: what common KVM code calls.  What architectures and the
  * rest of KVM call to reach a private page is in <linux/kvm_host.h>.

@@ -100,10 +100,17 @@ struct attr_run {
 	bool changes;
 };
 
-static unsigned long attr_new(unsigned long old, unsigned long keep,
-			      unsigned long set)
+struct attr_change {
+	unsigned long first;
+	unsigned long last;
+	unsigned long keep;
+	unsigned long set;
+};
+
+static unsigned long attr_new(const struct attr_change *change,
+			      unsigned long old)
 {
-	return (old & keep) | set;
+	return (old & change->keep) | change->set;
 }
 
 static void *attr_to_entry(unsigned long attrs)
@@ -143,6 +150,12 @@ static unsigned int head_order(unsigned long first, unsigned long last)
 	return first ? min_t(unsigned int, order, __ffs(first)) : order;
 }
 
+static bool is_block(unsigned long first, unsigned long last,
+		     unsigned int order)
+{
+	return last - first == (1UL << order) - 1;
+}
+
 /* The order of the largest aligned block that ends at last. */
 static unsigned int tail_order(unsigned long first, unsigned long last)
 {
@@ -150,27 +163,93 @@ static unsigned int tail_order(unsigned long first, unsigned long last)
 }
 
 /*
- * Moves on to the next entry and describes it, all of it, even where it begins
- * before the index at which the walk started.  False: none up to last.
+ * The slot for xas->xa_index, which comes right behind xas's last one, found
+ * without a walk from the root.
  */
-static bool next_entry(struct xa_state *xas, unsigned long last,
-		       struct kvm_attr_extent *extent)
+static void *next_slot(struct xa_state *xas)
 {
-	unsigned int order;
+	struct xa_node *node = xas->xa_node;
+	unsigned int offset = xas->xa_offset;
 	void *entry;
 
-	/* Reserved entries read as zero; retry entries mean: start over. */
-	while ((entry = xas_find(xas, last)) && !xa_is_value(entry))
-		xas_retry(xas, entry);
-	if (!entry)
-		return false;
+	while (offset == XA_CHUNK_SIZE) {
+		offset = node->offset + 1;
+		node = xa_parent(xas->xa, node);
+		if (!node) {
+			xas->xa_node = XAS_BOUNDS;
+			return NULL;
+		}
+	}
 
-	order = entry_order(xas);
-	extent->first = xas->xa_index >> order << order;
-	extent->last = extent->first + (1UL << order) - 1;
-	extent->attrs = xa_to_value(entry);
-	xas_advance(xas, extent->last);
-	return true;
+	entry = xa_entry(xas->xa, node, offset);
+	while (node->shift && xa_is_node(entry)) {
+		node = xa_to_node(entry);
+		offset = 0;
+		entry = xa_entry(xas->xa, node, 0);
+	}
+
+	xas->xa_node = node;
+	xas->xa_offset = offset;
+	return entry;
+}
+
+/* How many slots behind xas, as far as the one for last, are zero as well. */
+static unsigned int skip_zeroes(const struct xa_state *xas, unsigned long last)
+{
+	const struct xa_node *node = xas->xa_node;
+	unsigned int offset = xas->xa_offset + 1;
+	unsigned int end = XA_CHUNK_SIZE;
+	void *entry;
+
+	if ((last - xas->xa_index) >> node->shift < XA_CHUNK_SIZE - offset)
+		end = offset + ((last - xas->xa_index) >> node->shift) + 1;
+
+	for (; offset < end; offset++) {
+		entry = xa_entry(xas->xa, node, offset);
+		if (entry && !xa_is_zero(entry) && !xa_is_sibling(entry))
+			break;
+	}
+
+	return offset;
+}
+
+/*
+ * Describes the pages from xas->xa_index on that are in one entry, or in
+ * neighbouring empty slots, and moves xas behind them.
+ */
+static void next_piece(struct xa_state *xas, unsigned long last,
+		       struct kvm_attr_extent *piece)
+{
+	unsigned long node_mask;
+	unsigned int end;
+	void *entry;
+
+	entry = xas_is_node(xas) ? next_slot(xas) : xas_load(xas);
+	/* Only with writers at work: nodes have gone, start over. */
+	while (xa_is_retry(entry) || xa_is_sibling(entry)) {
+		xas_reset(xas);
+		entry = xas_load(xas);
+	}
+
+	piece->first = xas->xa_index;
+	piece->attrs = xa_is_value(entry) ? xa_to_value(entry) : 0;
+	if (!xas_is_node(xas)) {
+		piece->last = entry ? 0 : last;
+		xas_set(xas, piece->last + 1);
+		return;
+	}
+
+	if (piece->attrs)
+		end = xas->xa_offset + (1U << slot_order(xas->xa, xas->xa_node,
+							 xas->xa_offset));
+	else
+		end = skip_zeroes(xas, last);
+
+	node_mask = (XA_CHUNK_SIZE << xas->xa_node->shift) - 1;
+	piece->last = (piece->first & ~node_mask) - 1 +
+		      ((unsigned long)end << xas->xa_node->shift);
+	xas->xa_offset = end;
+	xas->xa_index = piece->last + 1;
 }
 
 void kvm_attr_store_init(struct kvm_attr_store *store)
@@ -265,45 +344,68 @@ bool kvm_attr_store_range_has(struct kvm_attr_store *store,
 			      unsigned long mask, unsigned long attrs)
 {
 	XA_STATE(xas, &store->xa, first);
-	struct kvm_attr_extent entry;
-	bool has = true;
+	struct kvm_attr_extent piece;
 
 	rcu_read_lock();
-	while (has && first <= last && next_entry(&xas, last, &entry)) {
-		has = (entry.attrs & mask) == attrs &&
-		      (!attrs || entry.first <= first);
-		first = entry.last + 1;
-	}
+	do {
+		next_piece(&xas, last, &piece);
+	} while ((piece.attrs & mask) == attrs && piece.last < last);
 	rcu_read_unlock();
 
-	return has && (!attrs || first > last);
+	return (piece.attrs & mask) == attrs;
+}
+
+void kvm_attr_iter_init(struct kvm_attr_iter *iter,
+			struct kvm_attr_store *store,
+			unsigned long first, unsigned long last)
+{
+	iter->xas = (struct xa_state)__XA_STATE(&store->xa, first, 0, 0);
+	iter->next = first;
+	iter->last = last;
+	iter->ahead = false;
+}
+
+static void __iter_next(struct kvm_attr_iter *iter,
+			struct kvm_attr_extent *extent)
+{
+	if (!iter->ahead)
+		next_piece(&iter->xas, iter->last, &iter->piece);
+
+	iter->ahead = false;
+	*extent = iter->piece;
+	while (extent->last < iter->last) {
+		next_piece(&iter->xas, iter->last, &iter->piece);
+		if (iter->piece.attrs != extent->attrs) {
+			iter->ahead = true;
+			return;
+		}
+		extent->last = iter->piece.last;
+	}
+	extent->last = iter->last;
+}
+
+bool kvm_attr_iter_next(struct kvm_attr_iter *iter,
+			struct kvm_attr_extent *extent)
+{
+	if (iter->next > iter->last)
+		return false;
+
+	rcu_read_lock();
+	__iter_next(iter, extent);
+	rcu_read_unlock();
+
+	iter->next = extent->last + 1;
+	return true;
 }
 
 void kvm_attr_store_extent(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,
 			   struct kvm_attr_extent *extent)
 {
-	XA_STATE(xas, &store->xa, first);
-	struct kvm_attr_extent entry;
-	bool found;
+	struct kvm_attr_iter iter;
 
-	*extent = (struct kvm_attr_extent){ .first = first, .last = last };
-
-	rcu_read_lock();
-	found = next_entry(&xas, last, &entry);
-	if (found && entry.first > first) {
-		extent->last = entry.first - 1;
-	} else if (found) {
-		extent->attrs = entry.attrs;
-		do {
-			extent->last = entry.last;
-		} while (extent->last < last &&
-			 next_entry(&xas, last, &entry) &&
-			 entry.first == extent->last + 1 &&
-			 entry.attrs == extent->attrs);
-		extent->last = min(extent->last, last);
-	}
-	rcu_read_unlock();
+	kvm_attr_iter_init(&iter, store, first, last);
+	kvm_attr_iter_next(&iter, extent);
 }
 
 /* Are these 2^order slots one entry, and this one? */
@@ -369,23 +471,23 @@ static void merge_at(struct kvm_attr_store *store, unsigned long index)
 	xas_store(&xas, entry);
 }
 
-/* One aligned block, and merging, in one store. */
-static void store_block(struct kvm_attr_store *store, unsigned long index,
-			unsigned int order, void *entry)
+/*
+ * Stores an aligned block, merged with its equal buddies.  xas has been set up
+ * for the block and walked to it.
+ */
+static void store_merged(struct xa_state *xas, unsigned int order, void *entry)
 {
-	XA_STATE_ORDER(xas, &store->xa, index, order);
 	unsigned int merged;
 
-	xas_load(&xas);
-	if (entry && xas_is_node(&xas)) {
-		merged = merged_order(&store->xa, xas.xa_node, xas.xa_offset,
+	if (entry && xas_is_node(xas)) {
+		merged = merged_order(xas->xa, xas->xa_node, xas->xa_offset,
 				      order % XA_CHUNK_SHIFT, entry);
 		if (merged != order)
-			xas_set_order(&xas, index, merged);
+			xas_set_order(xas, xas->xa_index, merged);
 	}
 
-	xas_store(&xas, entry);
-	WARN_ON_ONCE(xas_error(&xas));
+	xas_store(xas, entry);
+	WARN_ON_ONCE(xas_error(xas));
 }
 
 static void store_run(struct kvm_attr_store *store, const struct attr_run *run)
@@ -395,8 +497,10 @@ static void store_run(struct kvm_attr_store *store, const struct attr_run *run)
 	unsigned long index = run->first;
 	XA_STATE(xas, &store->xa, index);
 
-	if (run->last - index == (1UL << order) - 1) {
-		store_block(store, index, order, entry);
+	if (is_block(index, run->last, order)) {
+		xas_set_order(&xas, index, order);
+		xas_load(&xas);
+		store_merged(&xas, order, entry);
 		return;
 	}
 
@@ -415,13 +519,12 @@ static void store_run(struct kvm_attr_store *store, const struct attr_run *run)
 }
 
 /*
- * Makes [first, last] with value old part of the run, or of a new run once the
- * one so far is stored.  Runs are cut to what changes: what surrounds it may
- * be parts of larger entries.  Returns whether the tree has changed.
+ * Makes a piece whose value shall be new part of the run, or of a new run
+ * once the one so far is stored.  Runs are cut to what changes: what surrounds
+ * it may be parts of larger entries.  Returns whether the tree has changed.
  */
 static bool run_add(struct kvm_attr_store *store, struct attr_run *run,
-		    unsigned long first, unsigned long last,
-		    unsigned long old, unsigned long new)
+		    const struct kvm_attr_extent *piece, unsigned long new)
 {
 	bool stored = false;
 
@@ -431,10 +534,10 @@ static bool run_add(struct kvm_attr_store *store, struct attr_run *run,
 		stored = true;
 	}
 
-	if (old != new) {
+	if (piece->attrs != new) {
 		if (!run->changes)
-			run->first = first;
-		run->last = last;
+			run->first = piece->first;
+		run->last = piece->last;
 		run->attrs = new;
 		run->changes = true;
 	}
@@ -463,254 +566,361 @@ static void lower_root(struct kvm_attr_store *store)
 	xas_store(&xas, NULL);
 }
 
-/* Drops a reserved entry, and the nodes that only it has kept. */
+/*
+ * Drops a reserved entry, or the empty nodes that were meant for one when its
+ * store ran out of memory.
+ */
 static void release(struct kvm_attr_store *store, unsigned long index)
 {
 	XA_STATE(xas, &store->xa, index);
 
 	if (xa_is_zero(xas_load(&xas)))
 		xas_store(&xas, NULL);
+	else if (xas_is_node(&xas) && !xas.xa_node->count)
+		xa_delete_node(xas.xa_node, NULL);
 }
 
+/* Drops the node above the root that reserve_top() has put there. */
 static void release_top(struct kvm_attr_store *store)
 {
 	void *head = xa_head_locked(&store->xa);
+	struct xa_node *root;
 
-	if (xa_is_node(head))
-		release(store, 1UL << xa_to_node(head)->shift);
+	if (!xa_is_node(head))
+		return;
+
+	root = xa_to_node(head);
+	if (xa_is_zero(xa_entry_locked(&store->xa, root, 1)))
+		release(store, 1UL << root->shift);
 }
 
 /*
- * Cuts the entry that has pages on both sides of at, if its value changes, so
- * that an entry starts there.  Halves it again and again: that gives exactly
- * the blocks of the canonical form, and needs a node every XA_CHUNK_SHIFT
- * steps, half filled with either half.  All are allocated beforehand.
+ * Halves an entry of 2^order slots again and again, until a part begins at page
+ * at, or is the one slot that has pages on both sides of at.  Each time it is
+ * the upper half that gets an entry of its own; all slots read the same, and
+ * count the same, before and after and in between.
  */
-static int split_at(struct kvm_attr_store *store, unsigned long at,
-		    unsigned long keep, unsigned long set)
+static void cut_slots(struct xa_node *node, unsigned int offset,
+		      unsigned int order, unsigned long at, void *entry)
 {
-	unsigned int nr_nodes, order, end_order;
-	XA_STATE(xas, &store->xa, at);
+	unsigned long node_at = at & ((XA_CHUNK_SIZE << node->shift) - 1);
+	unsigned int mid, end, i;
+
+	while (order && node_at != (unsigned long)offset << node->shift) {
+		order--;
+		mid = offset + (1U << order);
+		end = mid + (1U << order);
+		rcu_assign_pointer(node->slots[mid], entry);
+		for (i = mid + 1; i < end; i++)
+			rcu_assign_pointer(node->slots[i], xa_mk_sibling(mid));
+
+		if (node_at >= (unsigned long)mid << node->shift)
+			offset = mid;
+	}
+}
+
+/*
+ * Cuts the entry at xas, of 2^order pages, so that a part begins at page at.  That gives exactly
+ * the blocks of the canonical form.  A slot that has pages on both sides of at
+ * is replaced with a node, whose halves then are an entry each.  These nodes
+ * are allocated beforehand.
+ */
+static int cut(struct xa_state *xas, unsigned long at, unsigned int order,
+	       void *entry)
+{
+	struct xa_node *node = xas->xa_node;
+	unsigned int offset = xas->xa_offset;
+	unsigned int nr_nodes;
+
+	nr_nodes = order / XA_CHUNK_SHIFT - __ffs(at) / XA_CHUNK_SHIFT;
+	xas_set_order(xas, at, XA_CHUNK_SHIFT - 1);
+	while (nr_nodes--) {
+		xas_split_alloc(xas, entry, XA_CHUNK_SHIFT, GFP_KERNEL_ACCOUNT);
+		if (xas_error(xas))
+			return xas_error(xas);
+	}
+
+	xas_lock(xas);
+	cut_slots(node, offset, order - node->shift, at, entry);
+	while (at & ((1UL << node->shift) - 1)) {
+		order = node->shift;
+		xas_set_order(xas, at, order - 1);
+		xas_split(xas, entry, order);
+		node = xa_to_node(xa_entry_locked(xas->xa, xas->xa_node,
+						  xas->xa_offset));
+		offset = (at >> node->shift) & (XA_CHUNK_SIZE / 2);
+		cut_slots(node, offset, XA_CHUNK_SHIFT - 1, at, entry);
+	}
+	xas_unlock(xas);
+	return 0;
+}
+
+/* Makes sure that a block of zeroes can be given a value. */
+static int reserve(struct xa_state *xas, unsigned long index,
+		   unsigned int order)
+{
+	xas_set_order(xas, index, order);
+	do {
+		xas_lock(xas);
+		xas_store(xas, XA_ZERO_ENTRY);
+		xas_unlock(xas);
+	} while (xas_nomem(xas, GFP_KERNEL_ACCOUNT));
+
+	return xas_error(xas);
+}
+
+/* The number of pages that the tree covers. */
+static unsigned long tree_size(const struct xarray *xa)
+{
+	const void *head = xa_head(xa);
+
+	if (xa_is_node(head))
+		return XA_CHUNK_SIZE << xa_to_node(head)->shift;
+
+	return head ? 1 : 0;
+}
+
+/*
+ * The nodes for zeroes at an end of the range that get a value; xas has been
+ * walked there.  Zeroes outside of the tree are not part of a block with what
+ * is in it: the root may yet be too low for such a block.
+ */
+static int reserve_end(struct xa_state *xas, const struct attr_change *change,
+		       bool tail)
+{
+	unsigned long index = change->first, size;
+	unsigned int order;
+
+	if (!tail) {
+		order = head_order(index, change->last);
+	} else {
+		rcu_read_lock();
+		size = tree_size(xas->xa);
+		rcu_read_unlock();
+		if (change->last >= size)
+			index = max(index, size);
+		order = tail_order(index, change->last);
+		index = change->last + 1 - (1UL << order);
+	}
+
+	if (xas_is_node(xas) && xas->xa_node->shift <= order)
+		return 0;
+
+	return reserve(xas, index, order);
+}
+
+/* Page 0 needs nothing at its lower end, nor does it need a node if alone. */
+static bool end_is_open(const struct xa_state *xas,
+			const struct attr_change *change, bool tail)
+{
+	if (tail)
+		return !change->last && !xas_is_node(xas);
+
+	return !change->first;
+}
+
+/* Where the range starts, or ends (tail), an entry must be able to. */
+static int prepare_end(struct kvm_attr_store *store,
+		       const struct attr_change *change, bool tail)
+{
+	unsigned long index = tail ? change->last : change->first;
+	unsigned long at = index + tail;
+	XA_STATE(xas, &store->xa, index);
+	unsigned int order;
+	unsigned long old;
 	void *entry;
 
 	rcu_read_lock();
 	entry = xas_load(&xas);
-	order = xa_is_value(entry) ? entry_order(&xas) : 0;
+	old = xa_is_value(entry) ? xa_to_value(entry) : 0;
+	order = old ? entry_order(&xas) : 0;
 	rcu_read_unlock();
 
-	/* An aligned entry of order 0 needs no cut, nor does one from at on. */
-	if (!order || !(at & ((1UL << order) - 1)) ||
-	    attr_new(xa_to_value(entry), keep, set) == xa_to_value(entry))
+	if (attr_new(change, old) == old || end_is_open(&xas, change, tail))
+		return 0;
+	if (old)
+		return at & ((1UL << order) - 1) ?
+		       cut(&xas, at, order, entry) : 0;
+	/* The other end's block can be this end's too. */
+	if (entry)
 		return 0;
 
-	end_order = __ffs(at);
-	nr_nodes = order / XA_CHUNK_SHIFT - end_order / XA_CHUNK_SHIFT;
-	xas_set_order(&xas, 0, XA_CHUNK_SHIFT - 1);
-	while (nr_nodes--) {
-		xas_split_alloc(&xas, entry, XA_CHUNK_SHIFT,
-				GFP_KERNEL_ACCOUNT);
-		if (xas_error(&xas))
-			return xas_error(&xas);
-	}
-
-	xas_lock(&xas);
-	for (; order > end_order; order--) {
-		xas_set_order(&xas, at, order - 1);
-		xas_split(&xas, entry, order);
-	}
-	xas_unlock(&xas);
-	return 0;
-}
-
-/* After a failed store: the nodes it had already added are superfluous. */
-static void remove_empty_nodes(struct kvm_attr_store *store,
-			       unsigned long index)
-{
-	XA_STATE(xas, &store->xa, index);
-
-	xas_lock(&xas);
-	xas_load(&xas);
-	if (xas_is_node(&xas) && !xas.xa_node->count)
-		xa_delete_node(xas.xa_node, NULL);
-	lower_root(store);
-	xas_unlock(&xas);
-}
-
-/* Makes sure that a block of zeroes can be given a value. */
-static int reserve(struct kvm_attr_store *store, unsigned long index,
-		   unsigned int order)
-{
-	XA_STATE_ORDER(xas, &store->xa, index, order);
-	bool exists;
-
-	rcu_read_lock();
-	exists = xas_load(&xas) ||
-		 (xas_is_node(&xas) && xas.xa_node->shift == xas.xa_shift);
-	rcu_read_unlock();
-	if (exists)
-		return 0;
-
-	do {
-		xas_lock(&xas);
-		xas_store(&xas, XA_ZERO_ENTRY);
-		xas_unlock(&xas);
-	} while (xas_nomem(&xas, GFP_KERNEL_ACCOUNT));
-
-	if (xas_error(&xas))
-		remove_empty_nodes(store, index);
-
-	return xas_error(&xas);
-}
-
-/* The number of pages that the tree covers. */
-static unsigned long tree_size(struct kvm_attr_store *store)
-{
-	unsigned long size;
-	void *head;
-
-	rcu_read_lock();
-	head = xa_head(&store->xa);
-	if (xa_is_node(head))
-		size = XA_CHUNK_SIZE << xa_to_node(head)->shift;
-	else
-		size = head ? 1 : 0;
-	rcu_read_unlock();
-
-	return size;
-}
-
-/* The nodes for the zeroes at either end of a range that gets a value. */
-static int reserve_ends(struct kvm_attr_store *store, unsigned long first,
-			unsigned long last)
-{
-	unsigned long size = tree_size(store);
-	unsigned long low = first;
-	unsigned int order;
-	int ret;
-
-	/* A lone page 0 lives in the head, without a node. */
-	if (!last && size <= 1)
-		return 0;
-
-	/* The last end first, it also gives the tree its height. */
-	if (last >= size)
-		low = max(first, size);
-	order = tail_order(low, last);
-	ret = reserve(store, last + 1 - (1UL << order), order);
-	if (ret || !first)
-		return ret;
-
-	return reserve(store, first, head_order(first, last));
+	return reserve_end(&xas, change, tail);
 }
 
 /* Will all pages below size have one value, and not zero? */
 static bool becomes_uniform(struct kvm_attr_store *store, unsigned long size,
-			    const struct attr_run *range, unsigned long keep)
+			    const struct attr_change *change)
 {
-	unsigned long index = 0, attrs = 0, new;
+	unsigned long index = 0, attrs = 0, new, end;
 	struct kvm_attr_extent extent;
+	bool in;
 
-	while (index < size) {
-		bool in = index >= range->first && index <= range->last;
-		unsigned long end = size - 1;
-
+	for (; index < size; index = extent.last + 1) {
+		in = index >= change->first && index <= change->last;
 		if (in)
-			end = min(end, range->last);
-		else if (index < range->first)
-			end = min(end, range->first - 1);
+			end = min(size - 1, change->last);
+		else if (index < change->first)
+			end = min(size, change->first) - 1;
+		else
+			end = size - 1;
 
 		kvm_attr_store_extent(store, index, end, &extent);
-		new = in ? attr_new(extent.attrs, keep, range->attrs) :
-			   extent.attrs;
+		new = in ? attr_new(change, extent.attrs) : extent.attrs;
 		if (!new || (index && new != attrs))
 			return false;
 		attrs = new;
-		index = extent.last + 1;
 	}
 
-	return size;
+	return true;
 }
 
 /*
  * An entry that covers all that the root does goes into a slot of a node above
  * it: put that there in time.
  */
-static int reserve_top(struct kvm_attr_store *store, unsigned long first,
-		       unsigned long last, unsigned long keep,
-		       unsigned long set)
+static int prepare_top(struct kvm_attr_store *store,
+		       const struct attr_change *change)
 {
-	struct attr_run range = { .first = first, .last = last, .attrs = set };
-	unsigned long size = tree_size(store);
+	XA_STATE(xas, &store->xa, 0);
+	struct xa_node *root;
+	unsigned long size;
+	bool filled;
+	void *head;
 
-	if (size <= 1 || !becomes_uniform(store, size, &range, keep))
+	rcu_read_lock();
+	head = xa_head(&store->xa);
+	size = tree_size(&store->xa);
+	root = xa_is_node(head) ? xa_to_node(head) : NULL;
+	filled = root &&
+		 (!change->first || xa_entry(&store->xa, root, 0)) &&
+		 (change->last >= size - 1 ||
+		  xa_entry(&store->xa, root, XA_CHUNK_SIZE - 1));
+	rcu_read_unlock();
+
+	if (!filled || !becomes_uniform(store, size, change))
 		return 0;
 
-	return reserve(store, size, ilog2(size));
+	return reserve(&xas, size, ilog2(size));
+}
+
+/* An aligned block that is some slots of a node, and no part of an entry. */
+static bool block_has_slots(struct kvm_attr_store *store, unsigned long index,
+			    unsigned int order)
+{
+	XA_STATE_ORDER(xas, &store->xa, index, order);
+	bool has;
+
+	rcu_read_lock();
+	xas_load(&xas);
+	has = xas_is_node(&xas) && xas.xa_node->shift == xas.xa_shift &&
+	      slot_order(&store->xa, xas.xa_node, xas.xa_offset) <=
+	      order % XA_CHUNK_SHIFT;
+	rcu_read_unlock();
+
+	return has;
 }
 
 int kvm_attr_store_prepare(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,
 			   unsigned long keep, unsigned long set)
 {
-	int ret;
+	const struct attr_change change = { first, last, keep, set };
+	unsigned int order = head_order(first, last);
+	int ret = 0;
 
-	ret = split_at(store, first, keep, set);
+	might_sleep();
+
+	if (!is_block(first, last, order) ||
+	    !block_has_slots(store, first, order)) {
+		ret = prepare_end(store, &change, false);
+		if (!ret)
+			ret = prepare_end(store, &change, true);
+	}
 	if (!ret)
-		ret = split_at(store, last + 1, keep, set);
-	if (!ret && set)
-		ret = reserve_ends(store, first, last);
-	if (!ret)
-		ret = reserve_top(store, first, last, keep, set);
+		ret = prepare_top(store, &change);
 	if (ret)
 		kvm_attr_store_abort(store, first, last);
 
 	return ret;
 }
 
+/* The usual change: of a block that had one value and had been a block. */
+static bool commit_block(struct kvm_attr_store *store,
+			 const struct attr_change *change)
+{
+	unsigned int order = head_order(change->first, change->last);
+	unsigned int slots = order % XA_CHUNK_SHIFT;
+	XA_STATE_ORDER(xas, &store->xa, change->first, order);
+	unsigned long old = 0, new;
+	void *entry;
+
+	if (!is_block(change->first, change->last, order))
+		return false;
+
+	entry = xas_load(&xas);
+	if (!xas_is_node(&xas) || xas.xa_node->shift != xas.xa_shift)
+		return false;
+
+	if (xa_is_value(entry)) {
+		if (slot_order(&store->xa, xas.xa_node, xas.xa_offset) < slots)
+			return false;
+		old = xa_to_value(entry);
+	} else if (!slots_are_zero(&store->xa, xas.xa_node, xas.xa_offset,
+				   slots)) {
+		return false;
+	}
+
+	new = attr_new(change, old);
+	if (new != old)
+		store_merged(&xas, order, attr_to_entry(new));
+
+	return true;
+}
+
+static void commit_runs(struct kvm_attr_store *store,
+			const struct attr_change *change)
+{
+	XA_STATE(xas, &store->xa, change->first);
+	struct kvm_attr_extent piece;
+	struct attr_run run = { };
+
+	do {
+		next_piece(&xas, change->last, &piece);
+		piece.last = min(piece.last, change->last);
+		/* Once the tree has changed xas has to find its way anew. */
+		if (run_add(store, &run, &piece, attr_new(change, piece.attrs)))
+			xas_set(&xas, piece.last + 1);
+	} while (piece.last < change->last);
+
+	if (run.changes)
+		store_run(store, &run);
+}
+
 void kvm_attr_store_commit(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,
 			   unsigned long keep, unsigned long set)
 {
-	XA_STATE(xas, &store->xa, first);
-	struct attr_run run = { };
-	struct kvm_attr_extent entry;
-	bool found, stored;
+	const struct attr_change change = { first, last, keep, set };
 
-	xas_lock(&xas);
-	do {
-		stored = false;
-		found = next_entry(&xas, last, &entry);
-		if (!found)
-			entry.first = last + 1;
-		if (entry.first > first)
-			stored = run_add(store, &run, first, entry.first - 1,
-					 0, set);
-		if (!found)
-			break;
-
-		stored |= run_add(store, &run, max(entry.first, first),
-				  min(entry.last, last), entry.attrs,
-				  attr_new(entry.attrs, keep, set));
-		first = entry.last + 1;
-		if (stored)
-			xas_set(&xas, first);
-	} while (first <= last);
-
-	if (run.changes)
-		store_run(store, &run);
+	xa_lock(&store->xa);
+	if (!commit_block(store, &change))
+		commit_runs(store, &change);
 	release_top(store);
 	lower_root(store);
-	xas_unlock(&xas);
+	xa_unlock(&store->xa);
 }
 
 void kvm_attr_store_abort(struct kvm_attr_store *store,
 			  unsigned long first, unsigned long last)
 {
 	xa_lock(&store->xa);
+	/* Merge first: what was one entry of the root needs that root again. */
+	merge_at(store, first);
+	merge_at(store, last);
 	release(store, first);
 	release(store, last);
 	release_top(store);
-	merge_at(store, first);
-	merge_at(store, last);
+	lower_root(store);
 	xa_unlock(&store->xa);
 }

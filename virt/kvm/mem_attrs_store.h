@@ -56,8 +56,27 @@ void kvm_attr_store_extent(struct kvm_attr_store *store,
 			   struct kvm_attr_extent *extent);
 
 /*
+ * All maximal runs of equal values in [first, last], in ascending order, each
+ * found from where the one before it ended.  The store must not change between
+ * init and the last next; the members are private.
+ */
+struct kvm_attr_iter {
+	struct xa_state xas;
+	unsigned long next;
+	unsigned long last;
+	struct kvm_attr_extent piece;
+	bool ahead;
+};
+
+void kvm_attr_iter_init(struct kvm_attr_iter *iter,
+			struct kvm_attr_store *store,
+			unsigned long first, unsigned long last);
+bool kvm_attr_iter_next(struct kvm_attr_iter *iter,
+			struct kvm_attr_extent *extent);
+
+/*
  * Writers, serialised by the caller: prepare, then commit or abort of the same
- * range.  Only prepare sleeps or fails, only commit changes what readers see.
+ * range; a prepare that failed has left nothing to abort.  Only prepare sleeps or fails, only commit changes what readers see.
  * Each page's new value is (old & keep) | set.
  */
 int kvm_attr_store_prepare(struct kvm_attr_store *store,

@@ -18,21 +18,23 @@
 #ifndef ATTRVMM_H
 #define ATTRVMM_H
 
+#include <linux/const.h>
 #include <linux/kvm.h>
 #include <linux/types.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdnoreturn.h>
 
 #include "doorbell.h"
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 #define PAGE_SHIFT	12
-#define PAGE_SIZE	(1ULL << PAGE_SHIFT)
-#define MIB		(1ULL << 20)
-#define GIB		(1ULL << 30)
+#define PAGE_SIZE	4096ULL
+#define MIB		(1024 * 1024ULL)
+#define GIB		(1024 * MIB)
 
 /* Exit status of the program. */
 enum status {
@@ -69,8 +71,8 @@ struct options {
 
 /* Guest physical memory. */
 
-#define PAGE_PRIVATE	(1U << 0)	/* now backed by the guest_memfd */
-#define PAGE_CONVERTED	(1U << 1)	/* was converted at least once */
+#define PAGE_PRIVATE	_BITUL(0)	/* now backed by the guest_memfd */
+#define PAGE_CONVERTED	_BITUL(1)	/* was converted at least once */
 
 /* One memslot: a run of RAM with both of its backings. */
 struct ram_region {
@@ -150,7 +152,7 @@ struct verdict {
 
 /* What the last search covered. */
 struct search_stats {
-	__u64 mapping_pages;
+	__u64 mapping_pages;	/* that hold anything but zeros */
 	__u64 proc_mem_bytes;
 	__u64 readv_bytes;
 	double seconds;
@@ -178,8 +180,8 @@ struct vm {
 };
 
 /* util.c: every failure says what was tried, why it failed, what mends it */
-__attribute__((noreturn, format(printf, 2, 3)))
-void die(enum status status, const char *fmt, ...);
+__printf(2, 3)
+noreturn void die(enum status status, const char *fmt, ...);
 int checked_ioctl(int fd, unsigned long request, unsigned long arg,
 		  const char *name, const char *mend);
 double now_seconds(void);
@@ -197,7 +199,7 @@ const char *vm_type_name(unsigned long type);
 /* vm.c */
 void vm_create(struct vm *vm);
 void vm_end(struct vm *vm, enum end_reason reason, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+	__printf(3, 4);
 enum end_reason vm_wait(struct vm *vm);
 
 /* memory.c */

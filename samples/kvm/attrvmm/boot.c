@@ -42,9 +42,9 @@
 #define E820_TYPE_RAM		1
 #define LOADER_TYPE_OTHER	0xff
 
-#define PTE_PRESENT		(1ULL << 0)
-#define PTE_WRITABLE		(1ULL << 1)
-#define PTE_HUGE		(1ULL << 7)
+#define PTE_PRESENT		_BITULL(0)
+#define PTE_WRITABLE		_BITULL(1)
+#define PTE_HUGE		_BITULL(7)
 #define PTES			512
 
 struct file {
@@ -82,7 +82,8 @@ static void read_file(const struct file *file, void *buf, __u64 size,
 static void *shared_ram(struct vm *vm, __u64 gpa, __u64 size, const char *what)
 {
 	if (!range_within(gpa, size, vm->opt.private_above))
-		die(STATUS_USAGE, "the %s needs shared RAM up to %llu MiB: raise --private-above (and --mem)",
+		die(STATUS_USAGE,
+		    "the %s needs shared RAM up to %llu MiB: raise --private-above (and --mem)",
 		    what, (gpa + size + MIB - 1) / MIB);
 	return gpa_to_hva(&vm->ram, gpa, size);
 }
@@ -95,13 +96,16 @@ static void read_setup_header(const struct file *kernel,
 
 	read_file(kernel, hdr, sizeof(*hdr), SETUP_HEADER);
 	if (hdr->header != SETUP_MAGIC)
-		die(STATUS_USAGE, "%s: not a bzImage: give arch/x86/boot/bzImage or /boot/vmlinuz-*",
+		die(STATUS_USAGE,
+		    "%s: not a bzImage: give arch/x86/boot/bzImage or /boot/vmlinuz-*",
 		    kernel->name);
 	if (hdr->version < SETUP_VERSION || !(hdr->xloadflags & XLF_KERNEL_64))
-		die(STATUS_USAGE, "%s: no 64-bit entry point (boot protocol %x.%02x): give a 64-bit Linux 3.8 or later",
+		die(STATUS_USAGE,
+		    "%s: no 64-bit entry point (boot protocol %x.%02x): give a 64-bit Linux 3.8 or later",
 		    kernel->name, hdr->version >> 8, hdr->version & 0xff);
 	if (!hdr->relocatable_kernel)
-		die(STATUS_USAGE, "%s: not relocatable, but it can not be loaded where it wants to run: build it with CONFIG_RELOCATABLE",
+		die(STATUS_USAGE,
+		    "%s: not relocatable, but it can not be loaded where it wants to run: build it with CONFIG_RELOCATABLE",
 		    kernel->name);
 }
 

@@ -81,7 +81,7 @@ static int serve(struct vm *vm, struct doorbell_msg *msg)
 	case DOORBELL_VERDICT:
 		return serve_verdict(vm, &msg->verdict);
 	default:
-		return -ENOSYS;
+		return -EOPNOTSUPP;
 	}
 }
 

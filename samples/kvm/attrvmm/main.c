@@ -42,11 +42,10 @@ static void *read_console(void *arg)
 	return NULL;
 }
 
-/* Give the terminal's keys to the guest, all but those that make signals. */
-static void start_console(struct vm *vm)
+/* Keys go to the guest as they are typed, all but those that make signals. */
+static void make_terminal_raw(void)
 {
 	struct termios raw;
-	pthread_t thread;
 
 	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &saved_terminal))
 		return;
@@ -56,6 +55,13 @@ static void start_console(struct vm *vm)
 	raw.c_lflag &= ~(ICANON | ECHO);
 	raw.c_iflag &= ~ICRNL;
 	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+}
+
+static void start_console(struct vm *vm)
+{
+	pthread_t thread;
+
+	make_terminal_raw();
 	if (!pthread_create(&thread, NULL, read_console, &vm->serial))
 		pthread_detach(thread);
 }

@@ -94,7 +94,8 @@ static int create_shared_fd(const struct ram *ram)
 
 	fd = memfd_create("attrvmm-shared", flags);
 	if (fd < 0 || ftruncate(fd, ram->size))
-		die(STATUS_HOST, "memfd_create (%s, %llu MiB): %s: is CONFIG_MEMFD_CREATE set, and hugetlbfs for hugetlb?",
+		die(STATUS_HOST,
+		    "memfd_create (%s, %llu MiB): %s: is CONFIG_MEMFD_CREATE set, and hugetlbfs for hugetlb?",
 		    backing_name(ram->backing), ram->size / MIB, strerror(errno));
 	return fd;
 }
@@ -212,7 +213,8 @@ static void make_initially_private(struct vm *vm)
 			continue;
 		if (set_attributes(vm, start, end - start,
 				   KVM_MEMORY_ATTRIBUTE_PRIVATE))
-			die(STATUS_HOST, "KVM_SET_MEMORY_ATTRIBUTES (%#llx, %#llx bytes, private): %s: is memory short?",
+			die(STATUS_HOST,
+			    "KVM_SET_MEMORY_ATTRIBUTES (%#llx, %#llx bytes, private): %s: is memory short?",
 			    start, end - start, strerror(errno));
 		book_pages(ram, (region->offset + start - region->gpa) >> PAGE_SHIFT,
 			   (end - start) >> PAGE_SHIFT, true, 0);

@@ -6,6 +6,7 @@
  * the I/O APIC; there is no ACPI.  The table is at 0xf0000, where guests look
  * for it in BIOS memory.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "attrvmm.h"
@@ -30,7 +31,7 @@ struct mp_pointer {
 	__u32 table;
 	__u8 length, version, checksum;
 	__u8 features[5];
-} __attribute__((packed));
+};
 
 struct mp_table {
 	char signature[4];
@@ -42,28 +43,33 @@ struct mp_table {
 	__u32 lapic;
 	__u16 ext_length;
 	__u8 ext_checksum, reserved;
-} __attribute__((packed));
+};
 
 struct mp_cpu {
 	__u8 type, apic_id, version, flags;
 	__u32 signature, features, reserved[2];
-} __attribute__((packed));
+};
 
 struct mp_bus {
 	__u8 type, id;
 	char name[6];
-} __attribute__((packed));
+};
 
 struct mp_ioapic {
 	__u8 type, id, version, flags;
 	__u32 address;
-} __attribute__((packed));
+};
 
 struct mp_irq {
 	__u8 type, irq_type;
 	__u16 flags;
 	__u8 bus, irq, apic, pin;
-} __attribute__((packed));
+};
+
+static_assert(sizeof(struct mp_pointer) == 16 && sizeof(struct mp_table) == 44 &&
+	      sizeof(struct mp_cpu) == 20 && sizeof(struct mp_bus) == 8 &&
+	      sizeof(struct mp_ioapic) == 8 && sizeof(struct mp_irq) == 8,
+	      "the layouts are the specification's, without padding");
 
 /* Append an entry; both the table's length and its count grow. */
 static void add_entry(struct mp_table *table, const void *entry, size_t size)

@@ -36,7 +36,7 @@ static const char usage[] =
 "  --timeout SECONDS     stop a guest that has not ended by then (never)\n"
 "  --help                this text\n"
 "\n"
-"Keys typed on a terminal go to the guest's console.  The guest ends the\n"
+"What comes on standard input goes to the guest's console.  The guest ends the\n"
 "program by a reset (reboot -f).\n"
 "\n"
 "Exit status: 0 the guest ended well, 1 it crashed, hung or reported a fault,\n"

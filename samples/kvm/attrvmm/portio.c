@@ -16,7 +16,7 @@
 #define CMOS_INDEX		0x70
 #define CMOS_DATA		0x71
 #define RESET_CONTROL		0xcf9
-#define RESET_CPU		(1 << 2)
+#define RESET_CPU		_BITUL(2)
 
 /*
  * There is no keyboard controller.  A status of "output full, input empty" makes

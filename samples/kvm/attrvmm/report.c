@@ -49,7 +49,7 @@ const char *exit_reason_name(unsigned int reason)
 	return exit_names[reason];
 }
 
-__attribute__((format(printf, 1, 2)))
+__printf(1, 2)
 static void say(const char *fmt, ...)
 {
 	va_list args;
@@ -93,19 +93,19 @@ void report_search(struct vm *vm, const struct doorbell_search *search)
 	vm->searches++;
 	say("search %llu: the guest has %zu random bytes at %#llx, in a %s page",
 	    vm->searches, sizeof(search->half[0]), search->gpa, where);
-	say("  own mapping of guest RAM     %7llu pages exist    %llu found",
+	say("  own mapping of guest RAM     %7llu pages not empty  %llu found",
 	    stats->mapping_pages, search->hits_mapping);
-	say("  /proc/self/mem               %7llu MiB read       %llu found",
+	say("  /proc/self/mem               %7llu MiB read         %llu found",
 	    stats->proc_mem_bytes / MIB, search->hits_proc_mem);
-	say("  process_vm_readv             %7llu MiB read       %llu found",
+	say("  process_vm_readv             %7llu MiB read         %llu found",
 	    stats->readv_bytes / MIB, search->hits_readv);
-	say("  at the very address          %7u ways           %llu found", 2,
+	say("  at the very address          %7u ways             %llu found", 2,
 	    search->hits_at_gpa);
 	say("  guest_memfd: %s", *stats->memfd ? stats->memfd : "there is none");
-	say("search n=%llu memory=%s mapping=%llu proc_mem=%llu readv=%llu at_gpa=%llu memfd_open=%u seconds=%.1f",
+	say("  all that took %.1f s", stats->seconds);
+	say("search n=%llu memory=%s mapping=%llu proc_mem=%llu readv=%llu at_gpa=%llu memfd=%u",
 	    vm->searches, where, search->hits_mapping, search->hits_proc_mem,
-	    search->hits_readv, search->hits_at_gpa, search->memfd_open,
-	    stats->seconds);
+	    search->hits_readv, search->hits_at_gpa, search->memfd_open);
 }
 
 /* What to show for a run of pages: the first of these that applies. */
@@ -147,7 +147,7 @@ void report_map(struct vm *vm, const char *title)
 	say("map of RAM, %llu KiB a sign: %s", per_cell * PAGE_SIZE / 1024, title);
 	for (first = 0; first < nr_pages(ram); first += MAP_COLUMNS * per_cell)
 		map_row(ram, first, per_cell);
-	say("  . shared   # private   m both   S now shared by conversion   c private again");
+	say("  . shared  # private  m both  S shared by conversion  c private again");
 	pthread_mutex_unlock(&ram->convert_lock);
 }
 
@@ -252,9 +252,10 @@ void report_end(struct vm *vm)
 	    ram->nr_private, nr_pages(ram) - ram->nr_private,
 	    private_backed_pages(ram));
 	report_extents(vm);
-	say("conversions to_shared=%llu to_shared_pages=%llu to_private=%llu to_private_pages=%llu refused=%llu",
-	    ram->to_shared, ram->to_shared_pages, ram->to_private,
-	    ram->to_private_pages, ram->refused);
+	say("to_shared conversions=%llu pages=%llu", ram->to_shared,
+	    ram->to_shared_pages);
+	say("to_private conversions=%llu pages=%llu refused=%llu",
+	    ram->to_private, ram->to_private_pages, ram->refused);
 	report_exits(vm);
 	if (vm->end.reason != END_RESET)
 		report_vcpus(vm);

@@ -125,20 +125,21 @@ static void scan_address_space(struct scan *scan)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
 	unsigned long start, end;
-	char line[512];
+	char line[512], readable;
 
 	if (!maps)
 		die(STATUS_HOST, "/proc/self/maps: %s: mount /proc",
 		    strerror(errno));
 	while (fgets(line, sizeof(line), maps))
-		if (sscanf(line, "%lx-%lx r", &start, &end) == 2)
+		if (sscanf(line, "%lx-%lx %c", &start, &end, &readable) == 3 &&
+		    readable == 'r')
 			scan_around_buffer(scan, start, end);
 	fclose(maps);
 }
 
 /*
  * Touching a page that does not exist would only create an empty one (or, with
- * hugepages, kill the process), hence mincore().
+ * hugepages, kill the process), hence mincore().  The other ways do create them.
  */
 static void search_mapping(struct ram *ram, struct doorbell_search *search,
 			   struct search_stats *stats)
@@ -154,11 +155,10 @@ static void search_mapping(struct ram *ram, struct doorbell_search *search,
 		if (!(resident[i] & 1))
 			continue;
 		for (first = i; resident[i] & 1; i++)
-			;
+			stats->mapping_pages += !page_is_zero(ram->hva + (i << PAGE_SHIFT));
 		search->hits_mapping +=
 			count_matches(ram->hva + (first << PAGE_SHIFT),
 				      (i - first) << PAGE_SHIFT, search);
-		stats->mapping_pages += i - first;
 	}
 	free(resident);
 }

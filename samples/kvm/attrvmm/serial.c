@@ -17,8 +17,10 @@
 
 #define SERIAL_IRQ	4
 
-enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR,
-       REG_SCR };
+enum uart_register {
+	REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR,
+	REG_SCR,
+};
 
 #define IER_RX		0x01
 #define IER_THR		0x02

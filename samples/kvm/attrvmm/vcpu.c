@@ -24,24 +24,24 @@
 #define MAX_CPUID_ENTRIES	256
 #define KICK_SIGNAL		SIGUSR1
 
-#define CR0_PE			(1ULL << 0)
-#define CR0_MP			(1ULL << 1)
-#define CR0_ET			(1ULL << 4)
-#define CR0_NE			(1ULL << 5)
-#define CR0_WP			(1ULL << 16)
-#define CR0_PG			(1ULL << 31)
-#define CR4_PAE			(1ULL << 5)
-#define EFER_LME		(1ULL << 8)
-#define EFER_LMA		(1ULL << 10)
+#define CR0_PE			_BITULL(0)
+#define CR0_MP			_BITULL(1)
+#define CR0_ET			_BITULL(4)
+#define CR0_NE			_BITULL(5)
+#define CR0_WP			_BITULL(16)
+#define CR0_PG			_BITULL(31)
+#define CR4_PAE			_BITULL(5)
+#define EFER_LME		_BITULL(8)
+#define EFER_LMA		_BITULL(10)
 
 #define BOOT_CS			0x10
 #define BOOT_DS			0x18
-#define RFLAGS_RESERVED		(1 << 1)
+#define RFLAGS_RESERVED		_BITUL(1)
 
 #define MSR_IA32_MISC_ENABLE	0x1a0
-#define MISC_ENABLE_FAST_STRING	(1 << 0)
+#define MISC_ENABLE_FAST_STRING	_BITUL(0)
 #define MSR_MTRR_DEF_TYPE	0x2ff
-#define MTRR_ENABLED		(1 << 11)
+#define MTRR_ENABLED		_BITUL(11)
 #define MTRR_WRITE_BACK		6
 
 #define APIC_LVT_LINT0		0x350
@@ -290,7 +290,8 @@ static void memory_fault(struct vm *vm, const struct kvm_run *run)
 		vm_end(vm, END_CRASH, "%s access to %s page %#llx, and --on-fault is stop",
 		       kind, to_private ? "shared" : "private", gpa);
 	else if (convert_range(vm, gpa, run->memory_fault.size, to_private))
-		vm_end(vm, END_HOST, "KVM_SET_MEMORY_ATTRIBUTES: page %#llx can not become %s: is memory short?",
+		vm_end(vm, END_HOST,
+		       "KVM_SET_MEMORY_ATTRIBUTES: page %#llx can not become %s: is memory short?",
 		       gpa, kind);
 }
 
@@ -299,7 +300,8 @@ static void internal_error(struct vcpu *vcpu)
 	struct kvm_regs regs = { };
 
 	ioctl(vcpu->fd, KVM_GET_REGS, &regs);
-	vm_end(vcpu->vm, END_CRASH, "vCPU %u at RIP %#llx: KVM_EXIT_INTERNAL_ERROR, suberror %u: KVM could not emulate the instruction",
+	vm_end(vcpu->vm, END_CRASH,
+	       "vCPU %u at RIP %#llx: KVM_EXIT_INTERNAL_ERROR, suberror %u: KVM could not emulate the instruction",
 	       vcpu->id, regs.rip, vcpu->run->internal.suberror);
 }
 
@@ -330,7 +332,8 @@ static void handle_exit(struct vcpu *vcpu)
 		internal_error(vcpu);
 		break;
 	case KVM_EXIT_FAIL_ENTRY:
-		vm_end(vm, END_HOST, "vCPU %u: KVM_EXIT_FAIL_ENTRY, hardware reason %#llx: the CPU refused the guest's state",
+		vm_end(vm, END_HOST,
+		       "vCPU %u: KVM_EXIT_FAIL_ENTRY, hardware reason %#llx: the CPU refused the guest's state",
 		       vcpu->id, run->fail_entry.hardware_entry_failure_reason);
 		break;
 	default:

@@ -38,13 +38,15 @@ static void open_kvm(struct vm *vm)
 
 	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (vm->kvm_fd < 0)
-		die(STATUS_HOST, "/dev/kvm: %s: load kvm_amd or kvm_intel, or run as a user who may use it",
+		die(STATUS_HOST,
+		    "/dev/kvm: %s: load kvm_amd or kvm_intel, or run as a user who may use it",
 		    strerror(errno));
 
 	version = must_ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0,
 			     "is /dev/kvm really KVM?");
 	if (version != KVM_API_VERSION)
-		die(STATUS_HOST, "KVM_GET_API_VERSION: got %d, want %d: this kernel is not supported",
+		die(STATUS_HOST,
+		    "KVM_GET_API_VERSION: got %d, want %d: this kernel is not supported",
 		    version, KVM_API_VERSION);
 }
 
@@ -60,7 +62,8 @@ static void check_vm_type(struct vm *vm)
 	if (!types)
 		die(STATUS_HOST, "KVM_CAP_VM_TYPES: not there: " NEW_KERNEL);
 	if (!(types & (1 << type)))
-		die(STATUS_HOST, "KVM_CAP_VM_TYPES: no type %s: it needs CONFIG_KVM_SW_PROTECTED_VM and nested paging (kvm_amd.npt=1, kvm_intel.ept=1)",
+		die(STATUS_HOST,
+		    "KVM_CAP_VM_TYPES: no type %s: it needs CONFIG_KVM_SW_PROTECTED_VM and nested paging (kvm_amd.npt=1, kvm_intel.ept=1)",
 		    vm_type_name(type));
 }
 
@@ -98,7 +101,8 @@ static void enable_hypercall_exits(struct vm *vm)
 	int mask = check_extension(vm->fd, KVM_CAP_EXIT_HYPERCALL);
 
 	if (!(mask & (1 << KVM_HC_MAP_GPA_RANGE)))
-		die(STATUS_HOST, "KVM_CAP_EXIT_HYPERCALL: mask %#x lacks KVM_HC_MAP_GPA_RANGE: needs Linux 5.14 or later",
+		die(STATUS_HOST,
+		    "KVM_CAP_EXIT_HYPERCALL: mask %#x lacks KVM_HC_MAP_GPA_RANGE: needs Linux 5.14 or later",
 		    mask);
 
 	must_ioctl(vm->fd, KVM_ENABLE_CAP, &cap,

@@ -128,9 +128,9 @@ static inline unsigned long find_next_bit(const unsigned long *map,
 					  unsigned long size,
 					  unsigned long start)
 {
-	while (start < size && !test_bit(start, map))
-		start++;
-	return start < size ? start : size;
+	unsigned long bits = start < size ? *map >> start << start : 0;
+
+	return bits ? min(size, __ffs(bits)) : size;
 }
 
 /* bug.h, printk.h */

@@ -62,8 +62,8 @@ static void expect_einval(struct kvm_vm *vm, struct kvm_memory_attributes *args,
 
 static const struct {
 	const char *why;
-	uint64_t address;
-	uint64_t size;
+	u64 address;
+	u64 size;
 } bad_ranges[] = {
 	{ "size 0",				16 * PG, 0 },
 	{ "size 0 at 0",			0, 0 },
@@ -106,7 +106,7 @@ static void assert_untouched(struct kvm_vm *vm)
 
 static void test_refused(struct kvm_vm *vm)
 {
-	uint64_t supported = vm_check_cap(vm, KVM_CAP_MEMORY_ATTRIBUTES);
+	u64 supported = vm_check_cap(vm, KVM_CAP_MEMORY_ATTRIBUTES);
 	struct kvm_memory_attributes args;
 	int i;
 
@@ -146,8 +146,8 @@ static void test_refused(struct kvm_vm *vm)
 }
 
 static const struct {
-	uint64_t address;
-	uint64_t size;
+	u64 address;
+	u64 size;
 } good_ranges[] = {
 	{ 0, PG },			/* the first page */
 	{ TOP - PG, PG },		/* the last that a range can name */
@@ -162,7 +162,7 @@ static const struct {
 /* No memslot is anywhere, attributes do not care. */
 static void test_accepted(struct kvm_vm *vm)
 {
-	uint64_t address, end;
+	u64 address, end;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(good_ranges); i++) {
@@ -190,9 +190,9 @@ static void test_accepted(struct kvm_vm *vm)
 /* The VM's answer is exact, the one of /dev/kvm is the union. */
 static void test_capabilities(struct kvm_vm *vm, bool private)
 {
-	uint64_t all = kvm_check_cap(KVM_CAP_MEMORY_ATTRIBUTES);
-	uint64_t mask = vm_check_cap(vm, KVM_CAP_MEMORY_ATTRIBUTES);
-	uint64_t supported;
+	u64 all = kvm_check_cap(KVM_CAP_MEMORY_ATTRIBUTES);
+	u64 mask = vm_check_cap(vm, KVM_CAP_MEMORY_ATTRIBUTES);
+	u64 supported;
 
 	vm_ioctl(vm, KVM_GET_SUPPORTED_MEMORY_ATTRIBUTES, &supported);
 	TEST_ASSERT(supported == mask,

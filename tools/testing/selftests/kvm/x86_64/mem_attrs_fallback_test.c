@@ -38,7 +38,7 @@ static void test_attribute_ioctls_absent(struct kvm_vm *vm)
 		.extents = (uintptr_t)&extent,
 		.nr_extents = 1,
 	};
-	uint64_t mask;
+	u64 mask;
 
 	expect_errno(__vm_set_memory_attributes(vm, 0, vm->page_size, 0),
 		     ENOTTY, "KVM_SET_MEMORY_ATTRIBUTES");
@@ -57,8 +57,8 @@ static bool kvm_has_attributes(void)
 
 static void test_attributes(struct kvm_vm *vm)
 {
-	uint64_t mask = vm_check_cap(vm, KVM_CAP_MEMORY_ATTRIBUTES);
-	uint64_t bit;
+	u64 mask = vm_check_cap(vm, KVM_CAP_MEMORY_ATTRIBUTES);
+	u64 bit;
 	int i;
 
 	if (!kvm_has_attributes()) {
@@ -121,7 +121,7 @@ static void test_guest_memfd(struct kvm_vm *vm)
 
 static void test_pre_fault(void)
 {
-	uint64_t gpa = 0, size = getpagesize();
+	u64 gpa = 0, size = getpagesize();
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	int ret;

@@ -29,202 +29,289 @@
 #define GOOD_GPA	(SLOT_GPA + 2 * MB - PG)
 #define BAD_GPA		(GOOD_GPA + PG)
 
-#define NATIVE		""
-#define EMULATED	"ud2; .ascii \"kvm\"; "
-
-/*
- * u64 access_x(void *bad, u64 value): one instruction at label access_x_at
- * that touches the page at bad.
- */
-#define __ACCESS(name, how, before, insn, after)			\
-	extern char name[], name##_at[];				\
-	asm(".pushsection .text\n"					\
-	    #name ": " before "\n"					\
-	    how "\n"							\
-	    #name "_at: " insn "\n"					\
-	    after "; ret\n"						\
-	    ".popsection")
-
-#define ACCESS(name, before, insn, after)				\
-	__ACCESS(access_##name, NATIVE, before, insn, after);		\
-	__ACCESS(emulated_##name, EMULATED, before, insn, after)
-
-ACCESS(load, "", "mov (%rdi), %rax", "");
-ACCESS(store, "", "mov %rsi, (%rdi)", "mov %rsi, %rax");
-ACCESS(store_imm8, "", "movb $0x5a, (%rdi)", "mov (%rdi), %rax");
-ACCESS(add, "", "add %rsi, (%rdi)", "mov (%rdi), %rax");
-ACCESS(lock_inc, "", "lock incq (%rdi)", "mov (%rdi), %rax");
-ACCESS(lock_xadd, "", "lock xadd %rsi, (%rdi)", "mov (%rdi), %rax");
-ACCESS(xchg, "", "xchg %rsi, (%rdi)", "mov (%rdi), %rax");
-ACCESS(cmpxchg, "xor %eax, %eax", "lock cmpxchg %rsi, (%rdi)",
-       "mov (%rdi), %rax");
-ACCESS(push, "mov %rsp, %rdx; lea 8(%rdi), %rsp", "push %rsi",
-       "mov %rdx, %rsp; mov (%rdi), %rax");
-ACCESS(pop, "mov %rsp, %rdx; mov %rdi, %rsp", "pop %rax", "mov %rdx, %rsp");
-/* 16 bytes before the page and 16 in it */
-ACCESS(rep_stos, "mov %rsi, %rax; sub $16, %rdi; mov $32, %ecx",
-       "rep stosb", "mov -16(%rdi), %rax");
-/* 4 bytes before the page and 4 in it */
-ACCESS(split_store, "", "mov %rsi, -4(%rdi)", "mov -4(%rdi), %rax");
-ACCESS(split_load, "", "mov -4(%rdi), %rax", "");
-
-struct access {
-	const char *name;
-	char *entry;
-	char *at;
-	uint64_t shared_result;		/* with BAD filled with bytes 0x11 */
-	uint64_t private_result;	/* with BAD zero */
-};
-
-/* What a load or a read-modify-write finds depends on how BAD was mended. */
-#define SHARED_WORD	0x1111111111111111ull
-#define GOOD_WORD	0x2222222222222222ull
 #define VALUE		0x0123456789abcdefull
 
-#define BOTH(n, shared, private)					\
-	{ #n, access_##n, access_##n##_at, shared, private },		\
-	{ #n " (emulated)", emulated_##n, emulated_##n##_at, shared, private }
+/*
+ * The guest says where the instruction is before it executes it, and jumps
+ * over the forced emulation prefix unless the instruction is to be emulated.
+ */
+u64 touch_rip;
+bool touch_emulated;
 
-static const struct access accesses[] = {
-	BOTH(load, SHARED_WORD, 0),
-	BOTH(store, VALUE, VALUE),
-	BOTH(store_imm8, 0x111111111111115aull, 0x5a),
-	BOTH(add, SHARED_WORD + VALUE, VALUE),
-	BOTH(lock_inc, SHARED_WORD + 1, 1),
-	BOTH(lock_xadd, SHARED_WORD + VALUE, VALUE),
-	BOTH(xchg, VALUE, VALUE),
-	BOTH(cmpxchg, SHARED_WORD, VALUE),
-	BOTH(push, VALUE, VALUE),
-	BOTH(pop, SHARED_WORD, 0),
-	BOTH(rep_stos, 0xefefefefefefefefull, 0xefefefefefefefefull),
-	BOTH(split_store, VALUE, VALUE),
-	BOTH(split_load, SHARED_WORD << 32 | (uint32_t)GOOD_WORD,
-	     (uint32_t)GOOD_WORD),
+#define TOUCH_AFTER(before, insn...)					\
+({									\
+	asm volatile(before "\n"					\
+		     "lea 1f(%%rip), %%r11; mov %%r11, touch_rip\n"	\
+		     "cmpb $0, touch_emulated; je 1f\n"		\
+		     "ud2; .ascii \"kvm\"\n"				\
+		     "1: " insn);					\
+})
+
+#define TOUCH(insn...)	TOUCH_AFTER("", insn)
+
+#define TOUCH_CLOBBERS	"r11", "cc", "memory"
+
+static u64 touch_load(u64 bad)
+{
+	u64 value;
+
+	TOUCH("mov (%1), %0" : "=r"(value) : "r"(bad) : TOUCH_CLOBBERS);
+	return value;
+}
+
+static u64 touch_store(u64 bad)
+{
+	TOUCH("mov %0, (%1)" :: "r"(VALUE), "r"(bad) : TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)bad);
+}
+
+static u64 touch_store_imm8(u64 bad)
+{
+	TOUCH("movb $0x5a, (%0)" :: "r"(bad) : TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)bad);
+}
+
+static u64 touch_add(u64 bad)
+{
+	TOUCH("add %0, (%1)" :: "r"(VALUE), "r"(bad) : TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)bad);
+}
+
+static u64 touch_lock_inc(u64 bad)
+{
+	TOUCH("lock incq (%0)" :: "r"(bad) : TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)bad);
+}
+
+static u64 touch_xadd(u64 bad)
+{
+	u64 value = VALUE;
+
+	TOUCH("lock xadd %0, (%1)" : "+r"(value) : "r"(bad) : TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)bad);
+}
+
+static u64 touch_xchg(u64 bad)
+{
+	u64 value = VALUE;
+
+	TOUCH("xchg %0, (%1)" : "+r"(value) : "r"(bad) : TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)bad);
+}
+
+/* Succeeds on zero only. */
+static u64 touch_cmpxchg(u64 bad)
+{
+	u64 rax = 0;
+
+	TOUCH("lock cmpxchg %1, (%2)" : "+a"(rax) : "r"(VALUE), "r"(bad)
+	      : TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)bad);
+}
+
+static u64 touch_push(u64 bad)
+{
+	TOUCH_AFTER("mov %%rsp, %%r10; mov %1, %%rsp",
+		    "push %0; mov %%r10, %%rsp"
+		    :: "r"(VALUE), "r"(bad + 8) : "r10", TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)bad);
+}
+
+static u64 touch_pop(u64 bad)
+{
+	u64 value;
+
+	TOUCH_AFTER("mov %%rsp, %%r10; mov %1, %%rsp",
+		    "pop %0; mov %%r10, %%rsp"
+		    : "=&r"(value) : "r"(bad) : "r10", TOUCH_CLOBBERS);
+	return value;
+}
+
+/* 16 bytes before the page and 16 in it */
+static u64 touch_rep_stos(u64 bad)
+{
+	u64 to = bad - 16, n = 32;
+
+	TOUCH("rep stosb" : "+D"(to), "+c"(n) : "a"(0xef) : TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)bad);
+}
+
+/* 4 bytes before the page and 4 in it */
+static u64 touch_split_store(u64 bad)
+{
+	TOUCH("mov %0, -4(%1)" :: "r"(VALUE), "r"(bad) : TOUCH_CLOBBERS);
+	return READ_ONCE(*(u64 *)(bad - 4));
+}
+
+static u64 touch_split_load(u64 bad)
+{
+	u64 value;
+
+	TOUCH("mov -4(%1), %0" : "=r"(value) : "r"(bad) : TOUCH_CLOBBERS);
+	return value;
+}
+
+/* What a load or a read-modify-write finds depends on how BAD was mended. */
+#define SHARED_BYTE	0x11
+#define SHARED_WORD	0x1111111111111111ull
+#define GOOD_BYTE	0x22
+#define STOS_WORD	0xefefefefefefefefull
+
+static const struct touch {
+	const char *name;
+	u64 (*insn)(u64 bad);
+	u64 shared_result;
+	u64 private_result;	/* of a new page, all zero */
+} touches[] = {
+	{ "mov from memory", touch_load, SHARED_WORD, 0 },
+	{ "mov to memory", touch_store, VALUE, VALUE },
+	{ "movb to memory", touch_store_imm8, 0x111111111111115aull, 0x5a },
+	{ "add", touch_add, SHARED_WORD + VALUE, VALUE },
+	{ "lock inc", touch_lock_inc, SHARED_WORD + 1, 1 },
+	{ "lock xadd", touch_xadd, SHARED_WORD + VALUE, VALUE },
+	{ "xchg", touch_xchg, VALUE, VALUE },
+	{ "lock cmpxchg", touch_cmpxchg, SHARED_WORD, VALUE },
+	{ "push", touch_push, VALUE, VALUE },
+	{ "pop", touch_pop, SHARED_WORD, 0 },
+	{ "rep stos", touch_rep_stos, STOS_WORD, STOS_WORD },
+	{ "mov to two pages", touch_split_store, VALUE, VALUE },
+	{ "mov from two pages", touch_split_load, 0x1111111122222222ull,
+	  0x22222222 },
 };
 
-static bool can_emulate;
-
-static void guest_access(uint64_t (*access)(void *, uint64_t))
+static void guest_touch(u64 (*insn)(u64), u64 emulated)
 {
-	GUEST_SYNC_ARGS(0, access((void *)BAD_GPA, VALUE), 0, 0, 0);
+	touch_emulated = emulated;
+	GUEST_SYNC_ARGS(0, insn(BAD_GPA), 0, 0, 0);
 	GUEST_DONE();
+}
+
+static u64 guest_rip(struct kvm_vm *vm)
+{
+	sync_global_from_guest(vm, touch_rip);
+	return touch_rip;
 }
 
 /* The private backing of BAD stays a hole until the page is mended so. */
 enum mend { MEND_SHARED, MEND_PRIVATE };
 
-static void test_access(const struct access *a, enum mend mend)
+/* A memslot without guest_memfd, part of it private all the same. */
+static struct kvm_vm *create_unbacked(struct kvm_vcpu **vcpu, void *guest_code,
+				      struct private_slot *with_memfd,
+				      struct private_slot *s)
 {
-	struct private_slot plain, s;
+	struct kvm_vm *vm = vm_create_protected(vcpu, SLOT_SIZE / PG,
+						guest_code);
+
+	private_slot_create(with_memfd, vm, SLOT, SLOT_GPA, SLOT_SIZE,
+			    VM_MEM_SRC_ANONYMOUS);
+	private_slot_map(with_memfd);
+	private_slot_unset(with_memfd);
+	*s = *with_memfd;
+	s->flags = 0;
+	private_slot_set(s);
+	memset(private_slot_hva(s, GOOD_GPA), GOOD_BYTE, PG);
+	memset(private_slot_hva(s, BAD_GPA), SHARED_BYTE, PG);
+	vm_set_private(vm, BAD_GPA, PG);
+	return vm;
+}
+
+static bool shared_untouched(struct private_slot *s)
+{
+	return mem_is_filled(private_slot_hva(s, BAD_GPA), SHARED_BYTE, PG);
+}
+
+static void test_touch(const struct touch *t, bool emulated, enum mend mend)
+{
+	const char *how = emulated ? "emulated" : "native";
+	struct private_slot s, unbacked;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	struct ucall uc;
-	uint64_t should;
+	u64 should;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_access);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
-	memset(private_slot_hva(&s, GOOD_GPA), 0x22, PG);
-	memset(private_slot_hva(&s, BAD_GPA), 0x11, PG);
-
-	/* For a start the memslot has no guest_memfd. */
-	private_slot_unset(&s);
-	plain = s;
-	plain.flags = 0;
-	private_slot_set(&plain);
-	vm_set_private(vm, BAD_GPA, PG);
-
-	vcpu_args_set(vcpu, 1, a->entry);
+	vm = create_unbacked(&vcpu, guest_touch, &s, &unbacked);
+	vcpu_args_set(vcpu, 2, t->insn, emulated);
+	pr_debug("%s, %s\n", t->name, how);
 	vcpu_expect_memory_fault(vcpu, KVM_MEMORY_EXIT_FLAG_PRIVATE, BAD_GPA);
-	TEST_ASSERT(vcpu_get_rip(vcpu) == (uintptr_t)a->at,
-		    "%s: RIP should be on the instruction at %p, is %#lx",
-		    a->name, a->at, vcpu_get_rip(vcpu));
-	TEST_ASSERT(mem_is_filled(private_slot_hva(&s, BAD_GPA), 0x11, PG),
-		    "%s: a refused access should not reach the shared page",
-		    a->name);
+	TEST_ASSERT(vcpu_get_rip(vcpu) == guest_rip(vm),
+		    "%s, %s: RIP should be on the instruction at %#lx, is %#lx",
+		    t->name, how, touch_rip, vcpu_get_rip(vcpu));
+	TEST_ASSERT(shared_untouched(&s),
+		    "%s, %s: the shared page should not be reached",
+		    t->name, how);
 
 	/* Asked again nothing has changed. */
 	vcpu_expect_memory_fault(vcpu, KVM_MEMORY_EXIT_FLAG_PRIVATE, BAD_GPA);
 
 	if (mend == MEND_SHARED) {
 		vm_set_shared(vm, BAD_GPA, PG);
-		should = a->shared_result;
+		should = t->shared_result;
 	} else {
-		private_slot_unset(&plain);
+		private_slot_unset(&unbacked);
 		private_slot_set(&s);
-		should = a->private_result;
+		should = t->private_result;
 	}
 
 	TEST_ASSERT(vcpu_run_to_ucall(vcpu, &uc) == UCALL_SYNC,
-		    "%s: the instruction should complete", a->name);
+		    "%s, %s: the instruction should complete", t->name, how);
 	TEST_ASSERT(uc.args[2] == should,
-		    "%s, %s: the result should be %#lx, is %#lx", a->name,
-		    mend == MEND_SHARED ? "made shared" : "made private",
+		    "%s, %s, made %s: the result should be %#lx, is %#lx",
+		    t->name, how, mend == MEND_SHARED ? "shared" : "private",
 		    should, uc.args[2]);
-	if (mend == MEND_PRIVATE)
-		TEST_ASSERT(mem_is_filled(private_slot_hva(&s, BAD_GPA), 0x11,
-					  PG),
-			    "%s: the private access should leave the shared page alone",
-			    a->name);
+	TEST_ASSERT(mend == MEND_SHARED || shared_untouched(&s),
+		    "%s, %s: the shared page should be left alone", t->name,
+		    how);
 
 	vcpu_run_to_done(vcpu);
 	kvm_vm_free(vm);
 	private_slot_destroy(&s);
 }
 
-static void test_accesses(void)
+static void test_touches(bool emulated)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(accesses); i++) {
-		if (!can_emulate && (i & 1))
-			continue;
-		test_access(&accesses[i], MEND_SHARED);
-		test_access(&accesses[i], MEND_PRIVATE);
+	for (i = 0; i < ARRAY_SIZE(touches); i++) {
+		test_touch(&touches[i], emulated, MEND_SHARED);
+		test_touch(&touches[i], emulated, MEND_PRIVATE);
 	}
 }
 
 /* REP string instructions stop at the iteration that was refused. */
 static void test_rep_stops_midway(bool emulated)
 {
-	struct private_slot s, plain;
+	struct private_slot s, unbacked;
 	struct kvm_regs regs;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
+	u8 *edge;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_access);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
-	private_slot_unset(&s);
-	plain = s;
-	plain.flags = 0;
-	private_slot_set(&plain);
-	vm_set_private(vm, BAD_GPA, PG);
-
-	vcpu_args_set(vcpu, 1, emulated ? emulated_rep_stos : access_rep_stos);
+	vm = create_unbacked(&vcpu, guest_touch, &s, &unbacked);
+	edge = private_slot_hva(&s, BAD_GPA);
+	vcpu_args_set(vcpu, 2, touch_rep_stos, emulated);
 	vcpu_expect_memory_fault(vcpu, KVM_MEMORY_EXIT_FLAG_PRIVATE, BAD_GPA);
 	vcpu_regs_get(vcpu, &regs);
 	TEST_ASSERT(regs.rcx == 16 && regs.rdi == BAD_GPA,
-		    "16 iterations should be done and 16 left, rcx: %#llx rdi: %#llx",
+		    "16 iterations should be left, rcx: %#llx rdi: %#llx",
 		    regs.rcx, regs.rdi);
-	TEST_ASSERT(mem_is_filled(private_slot_hva(&s, BAD_GPA - 16), 0xef, 16),
+	TEST_ASSERT(mem_is_filled(edge - 16, 0xef, 16),
 		    "The iterations before the refused one should have stored");
 
 	vm_set_shared(vm, BAD_GPA, PG);
 	vcpu_run_to_sync(vcpu, 0);
-	TEST_ASSERT(mem_is_filled(private_slot_hva(&s, BAD_GPA - 16), 0xef, 32) &&
-		    mem_is_filled(private_slot_hva(&s, BAD_GPA + 16), 0, PG - 16),
+	TEST_ASSERT(mem_is_filled(edge - PG, GOOD_BYTE, PG - 16) &&
+		    mem_is_filled(edge - 16, 0xef, 32) &&
+		    mem_is_filled(edge + 16, SHARED_BYTE, PG - 16),
 		    "Exactly 32 bytes should be stored");
 	kvm_vm_free(vm);
 	private_slot_destroy(&s);
 }
 
 /* Fetching from the page: RIP is in it. */
-static void guest_jump(uint64_t target)
+static void guest_jump(u64 target)
 {
-	uint64_t rax;
+	u64 rax;
 
 	asm volatile("call *%1" : "=a"(rax) : "r"(target) : "memory", "rcx",
 		     "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11");
@@ -234,21 +321,15 @@ static void guest_jump(uint64_t target)
 
 static void test_fetch(void)
 {
-	static const uint8_t code[] = { 0xb8, 0x78, 0x56, 0x34, 0x12, 0xc3 };
-	struct private_slot s;
+	/* mov $0x12345678, %eax; ret */
+	static const u8 code[] = { 0xb8, 0x78, 0x56, 0x34, 0x12, 0xc3 };
+	struct private_slot s, unbacked;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	struct ucall uc;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_jump);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
-	private_slot_unset(&s);
-	s.flags = 0;
-	private_slot_set(&s);
+	vm = create_unbacked(&vcpu, guest_jump, &s, &unbacked);
 	memcpy(private_slot_hva(&s, BAD_GPA), code, sizeof(code));
-	vm_set_private(vm, BAD_GPA, PG);
 
 	vcpu_args_set(vcpu, 1, BAD_GPA);
 	vcpu_expect_memory_fault(vcpu, KVM_MEMORY_EXIT_FLAG_PRIVATE, BAD_GPA);
@@ -265,8 +346,8 @@ static void test_fetch(void)
 
 static void guest_peek_poke(void)
 {
-	uint64_t *p = (uint64_t *)BAD_GPA;
-	uint64_t old;
+	u64 *p = (u64 *)BAD_GPA;
+	u64 old;
 
 	for (;;) {
 		old = READ_ONCE(*p);
@@ -275,7 +356,7 @@ static void guest_peek_poke(void)
 	}
 }
 
-static uint64_t peek_poke(struct kvm_vcpu *vcpu)
+static u64 peek_poke(struct kvm_vcpu *vcpu)
 {
 	struct ucall uc;
 
@@ -290,7 +371,7 @@ static void test_churn(void)
 	struct private_slot s, plain;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-	uint64_t should = 0;
+	u64 should = 0;
 	int i;
 
 	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_peek_poke);
@@ -363,7 +444,7 @@ static void test_move_onto_private(void)
 		    "The moved memslot should not have been written");
 	vm_set_shared(vm, BAD_GPA, PG);
 	ASSERT_EQ(peek_poke(vcpu), 0);
-	ASSERT_EQ(*(uint64_t *)private_slot_hva(&s, BAD_GPA), 1);
+	ASSERT_EQ(*(u64 *)private_slot_hva(&s, BAD_GPA), 1);
 
 	kvm_vm_free(vm);
 	private_slot_destroy(&s);
@@ -394,8 +475,8 @@ static void test_shared_hole_is_mmio(void)
 
 /* ---- KVM_PRE_FAULT_MEMORY ---- */
 
-static void expect_pre_fault(struct kvm_vcpu *vcpu, uint64_t gpa,
-			     uint64_t size, int expected, const char *why)
+static void expect_pre_fault(struct kvm_vcpu *vcpu, u64 gpa,
+			     u64 size, int expected, const char *why)
 {
 	int ret = __vcpu_pre_fault_memory(vcpu, &gpa, &size);
 
@@ -404,9 +485,9 @@ static void expect_pre_fault(struct kvm_vcpu *vcpu, uint64_t gpa,
 		    why, expected, ret, errno);
 }
 
-static void pre_fault(struct kvm_vcpu *vcpu, uint64_t gpa, uint64_t size)
+static void pre_fault(struct kvm_vcpu *vcpu, u64 gpa, u64 size)
 {
-	uint64_t left;
+	u64 left;
 	int ret;
 
 	while (size) {
@@ -423,7 +504,7 @@ static void pre_fault(struct kvm_vcpu *vcpu, uint64_t gpa, uint64_t size)
 static void test_pre_fault(void)
 {
 	struct kvm_pre_fault_memory args = { .gpa = SLOT_GPA, .size = PG };
-	uint64_t gpa, size;
+	u64 gpa, size;
 	struct private_slot s;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
@@ -487,14 +568,14 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_MEMORY_FAULT_INFO));
 	TEST_REQUIRE_PROTECTED_VM();
 
-	can_emulate = enable_forced_emulation();
-	if (!can_emulate)
-		pr_info("No forced emulation: native instructions only\n");
-
-	test_accesses();
+	test_touches(false);
 	test_rep_stops_midway(false);
-	if (can_emulate)
+	if (enable_forced_emulation()) {
+		test_touches(true);
 		test_rep_stops_midway(true);
+	} else {
+		pr_info("No forced emulation: native instructions only\n");
+	}
 	test_fetch();
 
 	test_churn();

@@ -21,24 +21,22 @@
 /* The model lies across a 1 GiB edge. */
 #define MODEL_GPA	((1ull << 30) - MODEL_PAGES / 2 * PG)
 
-typedef struct kvm_memory_attributes_extent extent_t;
+static u8 model[MODEL_PAGES];
 
-static uint8_t model[MODEL_PAGES];
-
-static void model_set(uint64_t page, uint64_t nr, uint8_t attributes)
+static void model_set(u64 page, u64 nr, u8 attributes)
 {
 	memset(model + page, attributes, nr);
 }
 
 /* What KVM_GET_MEMORY_ATTRIBUTES should return for these pages. */
-static uint32_t model_extents(uint64_t page, uint64_t nr, extent_t *e)
+static u32 model_extents(u64 page, u64 nr, struct kvm_memory_attributes_extent *e)
 {
-	uint32_t n = 0;
-	uint64_t i;
+	u32 n = 0;
+	u64 i;
 
 	for (i = page; i < page + nr; i++) {
 		if (i == page || model[i] != model[i - 1])
-			e[n++] = (extent_t) {
+			e[n++] = (struct kvm_memory_attributes_extent) {
 				.address = MODEL_GPA + i * PG,
 				.attributes = model[i],
 			};
@@ -48,14 +46,14 @@ static uint32_t model_extents(uint64_t page, uint64_t nr, extent_t *e)
 }
 
 /* Read a range out in pieces of at most @room extents. */
-static uint32_t get_extents(struct kvm_vm *vm, uint64_t address, uint64_t size,
-			    extent_t *e, uint32_t room)
+static u32 get_extents(struct kvm_vm *vm, u64 address, u64 size,
+		       struct kvm_memory_attributes_extent *e, u32 room)
 {
 	struct kvm_get_memory_attributes get = {
 		.address = address,
 		.size = size,
 	};
-	uint32_t n = 0;
+	u32 n = 0;
 
 	do {
 		get.extents = (uintptr_t)(e + n);
@@ -76,9 +74,9 @@ static uint32_t get_extents(struct kvm_vm *vm, uint64_t address, uint64_t size,
 }
 
 /* A resumed read may cut an extent in two, where one call ended. */
-static uint32_t join_extents(extent_t *e, uint32_t n)
+static u32 join_extents(struct kvm_memory_attributes_extent *e, u32 n)
 {
-	uint32_t i, out = 0;
+	u32 i, out = 0;
 
 	for (i = 1; i < n; i++) {
 		if (e[i].attributes == e[out].attributes)
@@ -89,11 +87,11 @@ static uint32_t join_extents(extent_t *e, uint32_t n)
 	return out + 1;
 }
 
-static void check_against_model(struct kvm_vm *vm, uint64_t page, uint64_t nr,
-				uint32_t room)
+static void check_against_model(struct kvm_vm *vm, u64 page, u64 nr,
+				u32 room)
 {
-	static extent_t is[MODEL_PAGES + 1], should[MODEL_PAGES + 1];
-	uint32_t n_is, n_should, i;
+	static struct kvm_memory_attributes_extent is[MODEL_PAGES + 1], should[MODEL_PAGES + 1];
+	u32 n_is, n_should, i;
 
 	n_should = model_extents(page, nr, should);
 	n_is = get_extents(vm, MODEL_GPA + page * PG, nr * PG, is, room);
@@ -125,14 +123,14 @@ static void expect_get(struct kvm_vm *vm, struct kvm_get_memory_attributes get,
 
 static void test_get_refuses(struct kvm_vm *vm)
 {
-	static const struct { uint64_t address, size; const char *why; } bad[] = {
+	static const struct { u64 address, size; const char *why; } bad[] = {
 		{ 0, 0, "size 0" },
 		{ 0, PG + 1, "an unaligned size" },
 		{ PG / 2, PG, "an unaligned address" },
 		{ TOP, PG, "an end at 2^64" },
 		{ TOP, TOP, "an end that wraps" },
 	};
-	extent_t e;
+	struct kvm_memory_attributes_extent e;
 	const struct kvm_get_memory_attributes good = {
 		.size = PG,
 		.extents = (uintptr_t)&e,
@@ -169,9 +167,9 @@ static void test_get_refuses(struct kvm_vm *vm)
 
 static void test_get_whole_space(struct kvm_vm *vm)
 {
-	const uint64_t tib = 1ull << 40;
-	extent_t e[8];
-	uint32_t n;
+	const u64 tib = 1ull << 40;
+	struct kvm_memory_attributes_extent e[8];
+	u32 n;
 
 	n = get_extents(vm, 0, TOP, e, ARRAY_SIZE(e));
 	TEST_ASSERT(n == 1 && !e[0].address && e[0].size == TOP &&
@@ -196,7 +194,7 @@ static void test_get_whole_space(struct kvm_vm *vm)
 static void test_get_exact_room(struct kvm_vm *vm)
 {
 	struct kvm_get_memory_attributes get;
-	extent_t e[4];
+	struct kvm_memory_attributes_extent e[4];
 
 	vm_set_private(vm, PG, PG);
 	memset(e, 0xaa, sizeof(e));
@@ -215,8 +213,8 @@ static void test_get_exact_room(struct kvm_vm *vm)
 
 static void test_get_random(struct kvm_vm *vm)
 {
-	uint64_t page, nr;
-	uint8_t attr;
+	u64 page, nr;
+	u8 attr;
 	int i;
 
 	srandom(1);
@@ -249,7 +247,7 @@ struct toggler {
 static void *toggle(void *arg)
 {
 	struct toggler *t = arg;
-	uint64_t attr = 0;
+	u64 attr = 0;
 
 	while (!atomic_load(&t->stop)) {
 		attr ^= MEM_ATTR_PRIVATE;
@@ -263,13 +261,13 @@ static void test_get_is_snapshot(struct kvm_vm *vm)
 {
 	struct toggler t = { .vm = vm };
 	pthread_t thread;
-	extent_t e[16];
+	struct kvm_memory_attributes_extent e[16];
 	int i, seen[2] = {};
 
 	TEST_ASSERT(!pthread_create(&thread, NULL, toggle, &t),
 		    "pthread_create() should succeed");
 	for (i = 0; i < 20000 || !seen[0] || !seen[1]; i++) {
-		uint32_t n = get_extents(vm, 5 * PG, 1001 * PG, e,
+		u32 n = get_extents(vm, 5 * PG, 1001 * PG, e,
 					 ARRAY_SIZE(e));
 
 		TEST_ASSERT(n == 1, "One call should be a snapshot, but saw %u extents",
@@ -284,7 +282,7 @@ static void test_get_is_snapshot(struct kvm_vm *vm)
 /* ---- KVM_UPDATE_MEMORY_ATTRIBUTES ---- */
 
 static int update(struct kvm_vm *vm, struct kvm_memory_attributes_update *u,
-		  uint32_t nr, uint32_t *done)
+		  u32 nr, u32 *done)
 {
 	struct kvm_update_memory_attributes args = {
 		.updates = (uintptr_t)u,
@@ -374,7 +372,7 @@ static const struct {
 static void test_update_progress(struct kvm_vm *vm)
 {
 	struct kvm_memory_attributes_update u[4];
-	uint32_t done;
+	u32 done;
 	int i, ret;
 
 	for (i = 0; i < ARRAY_SIZE(bad_updates); i++) {
@@ -413,7 +411,7 @@ static void test_update_skips_done(struct kvm_vm *vm)
 		{ 1, 1, 1, 1 },
 		{ PG, PG, P, 0 },
 	};
-	uint32_t done = 1;
+	u32 done = 1;
 
 	TEST_ASSERT(!update(vm, u, 2, &done) && done == 2,
 		    "An update before the first to be done should be skipped");
@@ -426,11 +424,11 @@ static void test_update_skips_done(struct kvm_vm *vm)
 /* The array runs into unmapped memory: what was counted is what was done. */
 static void test_update_array_fault(struct kvm_vm *vm)
 {
-	uint8_t *mem = mmap(NULL, 2 * PG, PROT_READ | PROT_WRITE,
+	u8 *mem = mmap(NULL, 2 * PG, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct kvm_memory_attributes_update *u;
-	uint32_t done = 0;
-	uint64_t i;
+	u32 done = 0;
+	u64 i;
 	int ret;
 
 	TEST_ASSERT(mem != MAP_FAILED, "mmap() should succeed");
@@ -453,8 +451,8 @@ static void test_update_array_fault(struct kvm_vm *vm)
 static void test_update_random(struct kvm_vm *vm)
 {
 	struct kvm_memory_attributes_update u[32];
-	uint64_t page, nr;
-	uint32_t done;
+	u64 page, nr;
+	u32 done;
 	int i, k;
 
 	for (i = 0; i < 200; i++) {
@@ -490,14 +488,14 @@ static void test_update_restarts(struct kvm_vm *vm)
 	const struct itimerval fast = { { 0, 2000 }, { 0, 2000 } };
 	const struct sigaction action = { .sa_handler = on_alarm };
 	const struct itimerval off = { };
-	const uint32_t nr = 1u << 17;
+	const u32 nr = 1u << 17;
 	struct kvm_memory_attributes_update *u = calloc(nr, sizeof(*u));
-	uint32_t i, before, done = 0;
+	u32 i, before, done = 0;
 	int ret, interrupted = 0;
 
 	TEST_ASSERT(u, "calloc() should succeed");
 	for (i = 0; i < nr; i++) {
-		uint64_t page = i * 7919ull % MODEL_PAGES;
+		u64 page = i * 7919ull % MODEL_PAGES;
 
 		u[i] = (typeof(*u)) { MODEL_GPA + page * PG, PG };
 		if (i & 4)

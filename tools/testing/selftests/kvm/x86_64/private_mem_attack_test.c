@@ -183,10 +183,12 @@ static void test_bind(struct kvm_vm *vm)
 	expect_slot(&t, EBADF, "No file");
 	t.memfd = vm->fd;
 	expect_slot(&t, EINVAL, "The VM itself");
-	t.memfd = fd = open("/dev/zero", O_RDWR);
+	fd = open("/dev/zero", O_RDWR);
+	t.memfd = fd;
 	expect_slot(&t, EINVAL, "A device");
 	close(fd);
-	t.memfd = fd = memfd_create("plain", 0);
+	fd = memfd_create("plain", 0);
+	t.memfd = fd;
 	expect_slot(&t, EINVAL, "A memfd");
 	close(fd);
 
@@ -246,41 +248,41 @@ static void test_bind(struct kvm_vm *vm)
  * to the word's address.  The host decodes what it finds and never computes a
  * secret, so that it does not stumble over copies of its own making.
  */
-static uint64_t encode_secret(uint64_t gpa)
+static u64 encode_secret(u64 gpa)
 {
 	return (gpa ^ SECRET) * SCRAMBLE;
 }
 
-static uint64_t decode_secret(uint64_t value)
+static u64 decode_secret(u64 value)
 {
 	return (value * UNSCRAMBLE) ^ SECRET;
 }
 
 /* The last words' secrets may linger in registers, and so on the stack. */
-static bool is_secret(uint64_t value)
+static bool is_secret(u64 value)
 {
-	uint64_t gpa = decode_secret(value);
+	u64 gpa = decode_secret(value);
 
 	return gpa >= SLOT_GPA && gpa < SLOT_GPA + SLOT_SIZE - PG && !(gpa & 7);
 }
 
 static void guest_keep_secret(void)
 {
-	uint64_t gpa;
+	u64 gpa;
 
 	for (gpa = SLOT_GPA; gpa < SLOT_GPA + SLOT_SIZE; gpa += 8)
-		*(uint64_t *)gpa = encode_secret(gpa);
+		*(u64 *)gpa = encode_secret(gpa);
 	for (;;) {
 		GUEST_SYNC(0);
 		for (gpa = SLOT_GPA; gpa < SLOT_GPA + SLOT_SIZE; gpa += PG / 4)
-			GUEST_ASSERT_1(*(uint64_t *)gpa == encode_secret(gpa),
+			GUEST_ASSERT_1(*(u64 *)gpa == encode_secret(gpa),
 				       gpa);
 	}
 }
 
 static bool holds_secret(const void *buf, size_t size)
 {
-	const uint64_t *p = buf;
+	const u64 *p = buf;
 	size_t i;
 
 	for (i = 0; i < size / sizeof(*p); i++)
@@ -408,7 +410,7 @@ static void attack_all_mappings(void)
 	FILE *maps = fopen("/proc/self/maps", "r");
 	int mem = open("/proc/self/mem", O_RDONLY);
 	unsigned long start, end, at, scanned = 0;
-	static uint64_t buf[8192];
+	static u64 buf[8192];
 	char line[512];
 	ssize_t n;
 
@@ -458,7 +460,7 @@ static void test_attacks(void)
 	vcpu_run_to_sync(vcpu, 0);
 
 	/* The search is no good if it would not find a secret that is there. */
-	*(uint64_t *)(s.hva + PG) = encode_secret(SLOT_GPA + PG);
+	*(u64 *)(s.hva + PG) = encode_secret(SLOT_GPA + PG);
 	TEST_ASSERT(holds_secret(s.hva, s.size),
 		    "A secret in shared memory should be found");
 
@@ -471,20 +473,20 @@ static void test_attacks(void)
 
 static void guest_fill_and_look(void)
 {
-	uint64_t gpa, value;
+	u64 gpa, value;
 
 	for (;;) {
 		for (gpa = SLOT_GPA; gpa < SLOT_GPA + SLOT_SIZE; gpa += 8)
-			*(uint64_t *)gpa = SECRET;
+			*(u64 *)gpa = SECRET;
 		GUEST_SYNC(1);
 		value = 0;
 		for (gpa = SLOT_GPA; gpa < SLOT_GPA + SLOT_SIZE; gpa += 8)
-			value |= *(uint64_t *)gpa;
+			value |= *(u64 *)gpa;
 		GUEST_SYNC_ARGS(2, value, 0, 0, 0);
 	}
 }
 
-static uint64_t look(struct kvm_vcpu *vcpu)
+static u64 look(struct kvm_vcpu *vcpu)
 {
 	struct ucall uc;
 
@@ -499,7 +501,7 @@ static void test_freed_pages_are_zero(void)
 	struct private_slot s;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-	uint64_t gpa;
+	u64 gpa;
 
 	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_fill_and_look);
 	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,

@@ -40,8 +40,8 @@ enum pattern { KEPT = 1, STALE, FROM_HOST, FROM_GUEST };
 
 /* Offset and size within the area, a 2 MiB edge in its middle. */
 static const struct {
-	uint64_t offset;
-	uint64_t size;
+	u64 offset;
+	u64 size;
 } ranges[] = {
 	{ 0, PG },				/* at each end of a hugepage */
 	{ EDGE - PG, PG },
@@ -63,50 +63,50 @@ enum stage { MADE_SHARED, WROTE_SHARED, MADE_PRIVATE };
 static struct private_slot slots[MAX_VCPUS];
 static int nr_slots = 1;
 static int nr_vcpus = 1;
-static uint64_t total_size;
+static u64 total_size;
 
-static uint64_t word(enum pattern pattern, uint64_t gpa)
+static u64 word(enum pattern pattern, u64 gpa)
 {
-	return ((uint64_t)pattern << 60) ^ (gpa * 0x100000001b3ull >> 4);
+	return ((u64)pattern << 60) ^ (gpa * 0x100000001b3ull >> 4);
 }
 
 /* ---- The guest ---- */
 
-static void fill(uint64_t gpa, uint64_t size, enum pattern pattern)
+static void fill(u64 gpa, u64 size, enum pattern pattern)
 {
-	uint64_t end = gpa + size;
+	u64 end = gpa + size;
 
 	for (; gpa < end; gpa += 8)
-		*(uint64_t *)gpa = word(pattern, gpa);
+		*(u64 *)gpa = word(pattern, gpa);
 }
 
 /* Eight words of each page, the first and the last among them. */
-static void check(uint64_t gpa, uint64_t size, enum pattern pattern)
+static void check(u64 gpa, u64 size, enum pattern pattern)
 {
-	uint64_t page, at, value, should;
+	u64 page, at, value, should;
 	int i;
 
 	for (page = gpa; page < gpa + size; page += PG) {
 		for (i = 0; i < 8; i++) {
 			at = page + i * (PG - 8) / 7 / 8 * 8;
-			value = *(uint64_t *)at;
+			value = *(u64 *)at;
 			should = pattern ? word(pattern, at) : 0;
 			GUEST_ASSERT_3(value == should, at, value, should);
 		}
 	}
 }
 
-static void check_but(uint64_t area, int r, enum pattern pattern)
+static void check_but(u64 area, int r, enum pattern pattern)
 {
-	uint64_t end = ranges[r].offset + ranges[r].size;
+	u64 end = ranges[r].offset + ranges[r].size;
 
 	check(area, ranges[r].offset, pattern);
 	check(area + end, AREA_SIZE - end, pattern);
 }
 
-static void map_gpa_range(uint64_t gpa, uint64_t size, bool private)
+static void map_gpa_range(u64 gpa, u64 size, bool private)
 {
-	uint64_t flags = KVM_MAP_GPA_RANGE_PAGE_SZ_4K |
+	u64 flags = KVM_MAP_GPA_RANGE_PAGE_SZ_4K |
 			 (private ? KVM_MAP_GPA_RANGE_ENCRYPTED :
 				    KVM_MAP_GPA_RANGE_DECRYPTED);
 
@@ -115,9 +115,9 @@ static void map_gpa_range(uint64_t gpa, uint64_t size, bool private)
 }
 
 /* @punches: does the VMM punch the private pages of what becomes shared? */
-static void guest_code(uint64_t area, uint64_t punches)
+static void guest_code(u64 area, u64 punches)
 {
-	uint64_t gpa, size;
+	u64 gpa, size;
 	int r;
 
 	for (r = 0; r < ARRAY_SIZE(ranges); r++) {
@@ -144,7 +144,7 @@ static void guest_code(uint64_t area, uint64_t punches)
 /* ---- The VMM ---- */
 
 /* A range may lie across memslots. */
-static struct private_slot *slot_of(uint64_t gpa)
+static struct private_slot *slot_of(u64 gpa)
 {
 	int i;
 
@@ -154,35 +154,35 @@ static struct private_slot *slot_of(uint64_t gpa)
 	TEST_FAIL("GPA %#lx is in no memslot", gpa);
 }
 
-static void host_fill(uint64_t gpa, uint64_t size, enum pattern pattern)
+static void host_fill(u64 gpa, u64 size, enum pattern pattern)
 {
-	uint64_t end = gpa + size;
+	u64 end = gpa + size;
 
 	for (; gpa < end; gpa += 8)
-		*(uint64_t *)private_slot_hva(slot_of(gpa), gpa) =
+		*(u64 *)private_slot_hva(slot_of(gpa), gpa) =
 			word(pattern, gpa);
 }
 
-static void host_check(uint64_t gpa, uint64_t size, enum pattern pattern)
+static void host_check(u64 gpa, u64 size, enum pattern pattern)
 {
-	uint64_t end = gpa + size, value;
+	u64 end = gpa + size, value;
 
 	for (; gpa < end; gpa += PG / 4) {
-		value = *(uint64_t *)private_slot_hva(slot_of(gpa), gpa);
+		value = *(u64 *)private_slot_hva(slot_of(gpa), gpa);
 		TEST_ASSERT(value == word(pattern, gpa),
 			    "The shared page at %#lx should hold pattern %i (%#lx), holds %#lx",
 			    gpa, pattern, word(pattern, gpa), value);
 	}
 }
 
-static void punch(uint64_t gpa, uint64_t size)
+static void punch(u64 gpa, u64 size)
 {
 	struct private_slot *s;
-	uint64_t n;
+	u64 n;
 
 	for (; size; gpa += n, size -= n) {
 		s = slot_of(gpa);
-		n = min_t(uint64_t, size, s->gpa + s->size - gpa);
+		n = min_t(u64, size, s->gpa + s->size - gpa);
 		private_slot_punch(s, gpa, n);
 	}
 }
@@ -190,7 +190,7 @@ static void punch(uint64_t gpa, uint64_t size)
 struct worker {
 	pthread_t thread;
 	struct kvm_vcpu *vcpu;
-	uint64_t area;
+	u64 area;
 	bool punches;
 	int conversions;
 };
@@ -198,8 +198,8 @@ struct worker {
 static void handle_conversion(struct worker *w)
 {
 	struct kvm_run *run = w->vcpu->run;
-	uint64_t gpa = run->hypercall.args[0];
-	uint64_t size = run->hypercall.args[1] * PG;
+	u64 gpa = run->hypercall.args[0];
+	u64 size = run->hypercall.args[1] * PG;
 	bool private = run->hypercall.args[2] & KVM_MAP_GPA_RANGE_ENCRYPTED;
 
 	TEST_ASSERT(run->hypercall.nr == KVM_HC_MAP_GPA_RANGE,
@@ -216,9 +216,9 @@ static void handle_conversion(struct worker *w)
 	run->hypercall.ret = 0;
 }
 
-static void host_check_but(uint64_t area, int r)
+static void host_check_but(u64 area, int r)
 {
-	uint64_t end = ranges[r].offset + ranges[r].size;
+	u64 end = ranges[r].offset + ranges[r].size;
 
 	host_check(area, ranges[r].offset, STALE);
 	host_check(area + end, AREA_SIZE - end, STALE);
@@ -227,8 +227,8 @@ static void host_check_but(uint64_t area, int r)
 static void handle_sync(struct worker *w, struct ucall *uc)
 {
 	int r = uc->args[2];
-	uint64_t gpa = w->area + ranges[r].offset;
-	uint64_t size = ranges[r].size;
+	u64 gpa = w->area + ranges[r].offset;
+	u64 size = ranges[r].size;
 
 	switch (uc->args[1]) {
 	case MADE_SHARED:
@@ -280,7 +280,7 @@ static void *run_worker(void *arg)
 
 static void create_slots(struct kvm_vm *vm, enum vm_mem_backing_src_type src)
 {
-	uint64_t gpa = BASE_GPA, size;
+	u64 gpa = BASE_GPA, size;
 	int i;
 
 	/* hugetlb memory needs aligned memslots, others end off the beat. */

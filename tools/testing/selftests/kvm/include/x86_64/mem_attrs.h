@@ -20,13 +20,13 @@
  */
 struct private_slot {
 	struct kvm_vm *vm;
-	uint32_t slot;
-	uint32_t flags;
-	uint64_t gpa;
-	uint64_t size;
+	u32 slot;
+	u32 flags;
+	u64 gpa;
+	u64 size;
 	int memfd;
-	uint64_t memfd_offset;
-	uint8_t *hva;
+	u64 memfd_offset;
+	u8 *hva;
 	enum vm_mem_backing_src_type src;
 	void *map_start;
 	size_t map_size;
@@ -35,13 +35,13 @@ struct private_slot {
 /* VMs */
 bool vm_type_is_supported(unsigned long type);
 struct kvm_vm *vm_create_barebones_type(unsigned long type);
-struct kvm_vm *vm_create_protected_with_vcpus(uint32_t nr_vcpus,
-					      uint64_t extra_mem_pages,
+struct kvm_vm *vm_create_protected_with_vcpus(u32 nr_vcpus,
+					      u64 extra_mem_pages,
 					      void *guest_code,
 					      struct kvm_vcpu *vcpus[]);
 
 static inline struct kvm_vm *vm_create_protected(struct kvm_vcpu **vcpu,
-						 uint64_t extra_mem_pages,
+						 u64 extra_mem_pages,
 						 void *guest_code)
 {
 	return vm_create_protected_with_vcpus(1, extra_mem_pages, guest_code,
@@ -53,15 +53,15 @@ static inline struct kvm_vm *vm_create_protected(struct kvm_vcpu **vcpu,
 		       "KVM has no software-protected VMs here")
 
 /* guest_memfd and memslots */
-static inline int __vm_create_guest_memfd(struct kvm_vm *vm, uint64_t size,
-					  uint64_t flags)
+static inline int __vm_create_guest_memfd(struct kvm_vm *vm, u64 size,
+					  u64 flags)
 {
 	struct kvm_create_guest_memfd args = { .size = size, .flags = flags };
 
 	return __vm_ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
 }
 
-int vm_create_guest_memfd(struct kvm_vm *vm, uint64_t size);
+int vm_create_guest_memfd(struct kvm_vm *vm, u64 size);
 
 static inline int __vm_set_region2(struct kvm_vm *vm,
 				   struct kvm_userspace_memory_region2 *region)
@@ -73,24 +73,24 @@ int __private_slot_set(struct private_slot *s);
 void private_slot_set(struct private_slot *s);
 void private_slot_unset(struct private_slot *s);
 void private_slot_create(struct private_slot *s, struct kvm_vm *vm,
-			 uint32_t slot, uint64_t gpa, uint64_t size,
+			 u32 slot, u64 gpa, u64 size,
 			 enum vm_mem_backing_src_type src);
 void private_slot_map(struct private_slot *s);
 void private_slot_destroy(struct private_slot *s);
 
-static inline uint8_t *private_slot_hva(struct private_slot *s, uint64_t gpa)
+static inline u8 *private_slot_hva(struct private_slot *s, u64 gpa)
 {
 	return s->hva + (gpa - s->gpa);
 }
 
-void private_slot_punch(struct private_slot *s, uint64_t gpa, uint64_t size);
+void private_slot_punch(struct private_slot *s, u64 gpa, u64 size);
 
 /* Is each byte of @p equal to @byte? */
-bool mem_is_filled(const void *p, uint8_t byte, size_t size);
+bool mem_is_filled(const void *p, u8 byte, size_t size);
 
 /* Attributes */
-static inline int __vm_set_memory_attributes(struct kvm_vm *vm, uint64_t gpa,
-					     uint64_t size, uint64_t attributes)
+static inline int __vm_set_memory_attributes(struct kvm_vm *vm, u64 gpa,
+					     u64 size, u64 attributes)
 {
 	struct kvm_memory_attributes args = {
 		.address = gpa,
@@ -101,16 +101,16 @@ static inline int __vm_set_memory_attributes(struct kvm_vm *vm, uint64_t gpa,
 	return __vm_ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, &args);
 }
 
-void vm_set_memory_attributes(struct kvm_vm *vm, uint64_t gpa, uint64_t size,
-			      uint64_t attributes);
+void vm_set_memory_attributes(struct kvm_vm *vm, u64 gpa, u64 size,
+			      u64 attributes);
 
-static inline void vm_set_private(struct kvm_vm *vm, uint64_t gpa,
-				  uint64_t size)
+static inline void vm_set_private(struct kvm_vm *vm, u64 gpa,
+				  u64 size)
 {
 	vm_set_memory_attributes(vm, gpa, size, MEM_ATTR_PRIVATE);
 }
 
-static inline void vm_set_shared(struct kvm_vm *vm, uint64_t gpa, uint64_t size)
+static inline void vm_set_shared(struct kvm_vm *vm, u64 gpa, u64 size)
 {
 	vm_set_memory_attributes(vm, gpa, size, 0);
 }
@@ -118,17 +118,17 @@ static inline void vm_set_shared(struct kvm_vm *vm, uint64_t gpa, uint64_t size)
 /*
  * The attributes of one page, through KVM_GET_MEMORY_ATTRIBUTES.
  */
-uint64_t vm_get_memory_attributes(struct kvm_vm *vm, uint64_t gpa);
+u64 vm_get_memory_attributes(struct kvm_vm *vm, u64 gpa);
 
 /* vCPUs */
-int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, uint64_t *gpa,
-			    uint64_t *size);
-void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, uint64_t flags,
-			      uint64_t gpa);
-uint64_t vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc);
-void vcpu_run_to_sync(struct kvm_vcpu *vcpu, uint64_t stage);
+int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, u64 *gpa,
+			    u64 *size);
+void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, u64 flags,
+			      u64 gpa);
+u64 vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc);
+void vcpu_run_to_sync(struct kvm_vcpu *vcpu, u64 stage);
 void vcpu_run_to_done(struct kvm_vcpu *vcpu);
-uint64_t vcpu_get_rip(struct kvm_vcpu *vcpu);
+u64 vcpu_get_rip(struct kvm_vcpu *vcpu);
 
 /* The machine the test runs on */
 void require_hugetlb_pages(unsigned long nr);

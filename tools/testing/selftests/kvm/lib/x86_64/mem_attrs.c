@@ -36,13 +36,13 @@ struct kvm_vm *vm_create_barebones_type(unsigned long type)
 	return vm;
 }
 
-struct kvm_vm *vm_create_protected_with_vcpus(uint32_t nr_vcpus,
-					      uint64_t extra_mem_pages,
+struct kvm_vm *vm_create_protected_with_vcpus(u32 nr_vcpus,
+					      u64 extra_mem_pages,
 					      void *guest_code,
 					      struct kvm_vcpu *vcpus[])
 {
 	struct kvm_vm *vm;
-	uint32_t i;
+	u32 i;
 
 	vm = __vm_create(VM_MODE_DEFAULT, nr_vcpus, extra_mem_pages);
 	vm_reopen_as(vm, KVM_X86_SW_PROTECTED_VM);
@@ -53,7 +53,7 @@ struct kvm_vm *vm_create_protected_with_vcpus(uint32_t nr_vcpus,
 	return vm;
 }
 
-int vm_create_guest_memfd(struct kvm_vm *vm, uint64_t size)
+int vm_create_guest_memfd(struct kvm_vm *vm, u64 size)
 {
 	int fd = __vm_create_guest_memfd(vm, size, 0);
 
@@ -121,7 +121,7 @@ static void private_slot_mmap(struct private_slot *s)
  * Create the memslot, all shared, with a guest_memfd of the same size.
  */
 void private_slot_create(struct private_slot *s, struct kvm_vm *vm,
-			 uint32_t slot, uint64_t gpa, uint64_t size,
+			 u32 slot, u64 gpa, u64 size,
 			 enum vm_mem_backing_src_type src)
 {
 	*s = (struct private_slot) {
@@ -148,7 +148,7 @@ void private_slot_destroy(struct private_slot *s)
 	close(s->memfd);
 }
 
-void private_slot_punch(struct private_slot *s, uint64_t gpa, uint64_t size)
+void private_slot_punch(struct private_slot *s, u64 gpa, u64 size)
 {
 	int ret = fallocate(s->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			    gpa - s->gpa + s->memfd_offset, size);
@@ -156,23 +156,23 @@ void private_slot_punch(struct private_slot *s, uint64_t gpa, uint64_t size)
 	TEST_ASSERT(!ret, __KVM_SYSCALL_ERROR("fallocate(PUNCH_HOLE)", ret));
 }
 
-bool mem_is_filled(const void *p, uint8_t byte, size_t size)
+bool mem_is_filled(const void *p, u8 byte, size_t size)
 {
-	const uint8_t *c = p;
+	const u8 *c = p;
 
 	return !size || (c[0] == byte && !memcmp(c, c + 1, size - 1));
 }
 
-void vm_set_memory_attributes(struct kvm_vm *vm, uint64_t gpa, uint64_t size,
-			      uint64_t attributes)
+void vm_set_memory_attributes(struct kvm_vm *vm, u64 gpa, u64 size,
+			      u64 attributes)
 {
 	int ret = __vm_set_memory_attributes(vm, gpa, size, attributes);
 
-	TEST_ASSERT(!ret, "Setting attributes %#lx on [%#lx, %#lx) should succeed, rc: %i errno: %i (%s)",
+	TEST_ASSERT(!ret, "Setting %#lx on [%#lx, %#lx) should succeed, rc: %i errno: %i (%s)",
 		    attributes, gpa, gpa + size, ret, errno, strerror(errno));
 }
 
-uint64_t vm_get_memory_attributes(struct kvm_vm *vm, uint64_t gpa)
+u64 vm_get_memory_attributes(struct kvm_vm *vm, u64 gpa)
 {
 	struct kvm_memory_attributes_extent extent;
 	struct kvm_get_memory_attributes args = {
@@ -189,8 +189,8 @@ uint64_t vm_get_memory_attributes(struct kvm_vm *vm, uint64_t gpa)
 }
 
 /* On return *@gpa and *@size say what is left, as the ioctl left them. */
-int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, uint64_t *gpa,
-			    uint64_t *size)
+int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, u64 *gpa,
+			    u64 *size)
 {
 	struct kvm_pre_fault_memory args = { .gpa = *gpa, .size = *size };
 	int ret = __vcpu_ioctl(vcpu, KVM_PRE_FAULT_MEMORY, &args);
@@ -204,8 +204,8 @@ int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, uint64_t *gpa,
  * Run the vCPU into a memory fault that must be reported with exactly these
  * flags for the page at @gpa.
  */
-void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, uint64_t flags,
-			      uint64_t gpa)
+void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, u64 flags,
+			      u64 gpa)
 {
 	struct kvm_run *run = vcpu->run;
 	int ret = _vcpu_run(vcpu);
@@ -228,9 +228,9 @@ void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, uint64_t flags,
 		    run->memory_fault.size);
 }
 
-uint64_t vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc)
+u64 vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc)
 {
-	uint64_t cmd;
+	u64 cmd;
 
 	vcpu_run(vcpu);
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO,
@@ -244,10 +244,10 @@ uint64_t vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc)
 	return cmd;
 }
 
-void vcpu_run_to_sync(struct kvm_vcpu *vcpu, uint64_t stage)
+void vcpu_run_to_sync(struct kvm_vcpu *vcpu, u64 stage)
 {
 	struct ucall uc;
-	uint64_t cmd = vcpu_run_to_ucall(vcpu, &uc);
+	u64 cmd = vcpu_run_to_ucall(vcpu, &uc);
 
 	TEST_ASSERT(cmd == UCALL_SYNC && uc.args[1] == stage,
 		    "The guest should have reached stage %lu, ucall %lu stage %lu",
@@ -257,14 +257,14 @@ void vcpu_run_to_sync(struct kvm_vcpu *vcpu, uint64_t stage)
 void vcpu_run_to_done(struct kvm_vcpu *vcpu)
 {
 	struct ucall uc;
-	uint64_t cmd = vcpu_run_to_ucall(vcpu, &uc);
+	u64 cmd = vcpu_run_to_ucall(vcpu, &uc);
 
 	TEST_ASSERT(cmd == UCALL_DONE,
 		    "The guest should be done, ucall %lu stage %lu", cmd,
 		    uc.args[1]);
 }
 
-uint64_t vcpu_get_rip(struct kvm_vcpu *vcpu)
+u64 vcpu_get_rip(struct kvm_vcpu *vcpu)
 {
 	struct kvm_regs regs;
 

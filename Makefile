@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Every verb is a script in dev/ or vm/; this only names them.
+
+.DEFAULT_GOAL := help
+.PHONY: help kernel tree series import rebase check test demo shell gdb bisect clean
+MAKEFLAGS += --no-print-directory
+export KDIR FORCE
+
+help: ## this text
+	@dev/help $(MAKEFILE_LIST)
+
+kernel: ## build build/kernel/bzImage (CONFIG=debug: checkers, base: unpatched, off: features off)
+	@dev/kernel $(CONFIG)
+
+tree: ## compose the series into build/tree, a git tree with one commit a patch
+	@dev/compose >/dev/null
+
+series: ## write the series as mails for git am into build/series, and prove them
+	@dev/series
+
+import: ## take build/tree's commits back into patches/ and the new files
+	@dev/import
+
+rebase: ## move the series to another base: NEW=TARBALL (the installed one), then CONTINUE=1
+	@dev/rebase $(if $(CONTINUE),--continue,$(NEW))
+
+check: ## what must hold of the repository itself, in seconds
+	@dev/check
+
+test: ## everything that must hold; T=NAME M=MACHINE: one selftest on one machine
+	@dev/test $(if $(T),--one "$(T)" "$(M)")
+
+demo: ## Debian's stock kernel as a guest in private memory, on our kernel
+	@dev/demo
+
+shell: ## a shell in the test machine (M=MACHINE, CONFIG=debug)
+	@dev/shell $(if $(M),--machine $(M)) $(CONFIG)
+
+gdb: ## the test machine, stopped, with gdb attached to it (M=MACHINE, CONFIG=debug)
+	@dev/shell --gdb $(if $(M),--machine $(M)) $(CONFIG)
+
+bisect: ## build KVM at every prefix of the series, features on and off (long)
+	@dev/bisect
+
+clean: ## remove build/
+	@dev/clean
