@@ -35,10 +35,10 @@ demo: ## Debian's stock kernel as a guest in private memory, on our kernel
 	@dev/demo
 
 shell: ## a shell in the test machine (M=MACHINE, CONFIG=debug)
-	@dev/shell $(if $(M),--machine $(M)) $(CONFIG)
+	@dev/shell $(if $(M),--machine $(M)) $(if $(CONFIG),--kernel $(CONFIG))
 
-gdb: ## the test machine, stopped, with gdb attached to it (M=MACHINE, CONFIG=debug)
-	@dev/shell --gdb $(if $(M),--machine $(M)) $(CONFIG)
+gdb: ## a test in the machine with gdb attached to the kernel (T=NAME, M=MACHINE)
+	@dev/gdb $(if $(M),--machine $(M)) $(if $(CONFIG),--kernel $(CONFIG)) $(T)
 
 bisect: ## build KVM at every prefix of the series, features on and off (long)
 	@dev/bisect

@@ -116,11 +116,12 @@ static int access_shared(const struct guest_access *a)
 
 #define kernel_cmpxchg(type, ptr, old, new)				\
 ({									\
-	type __found = cmpxchg((type *)(ptr), *(type *)(old),		\
+	type *__expected = old;						\
+	type __found = cmpxchg((type *)(ptr), *__expected,		\
 			       *(const type *)(new));			\
-	bool __differs = __found != *(type *)(old);			\
+	bool __differs = __found != *__expected;			\
 									\
-	*(type *)(old) = __found;					\
+	*__expected = __found;						\
 	__differs;							\
 })
 

@@ -173,6 +173,7 @@ static int mem_attrs_trim(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 		kvm_attr_store_extent(&kvm->mem_attrs->store, gfn, op->last,
 				      &ext);
 		gfn = ext.last + 1;
+		cond_resched();
 
 		new = op_result(op, ext.attrs);
 		if (new == ext.attrs)
@@ -192,12 +193,15 @@ static int mem_attrs_trim(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	return changed;
 }
 
+/* Fewer pages than this are zapped without dropping mmu_lock. */
+#define ZAP_ATOMIC_PAGES	512
+
 static bool mem_attrs_pre_slots(struct kvm *kvm, int as_id,
 				const struct kvm_attr_extent *ext,
-				unsigned long new)
+				unsigned long new, bool may_block)
 {
 	struct kvm_memslots *slots = __kvm_memslots(kvm, as_id);
-	struct kvm_gfn_range range = { .may_block = true };
+	struct kvm_gfn_range range = { .may_block = may_block };
 	struct kvm_memslot_iter iter;
 	bool flush = false;
 
@@ -213,13 +217,46 @@ static bool mem_attrs_pre_slots(struct kvm *kvm, int as_id,
 	return flush;
 }
 
+/*
+ * TLBs are flushed before mmu_lock may be dropped.  An MMU notifier that comes
+ * in between finds nothing mapped any more, does not flush either, and the page
+ * would be freed with the guest still using it.
+ */
+static bool mem_attrs_flush(struct kvm *kvm, bool flush)
+{
+	if (flush)
+		kvm_flush_remote_tlbs(kvm);
+	return false;
+}
+
+static bool mem_attrs_pre_extent(struct kvm *kvm,
+				 const struct kvm_attr_extent *ext,
+				 unsigned long new, bool flush)
+{
+	bool may_block = ext->last - ext->first >= ZAP_ATOMIC_PAGES;
+	int i;
+
+	if (need_resched()) {
+		flush = mem_attrs_flush(kvm, flush);
+		KVM_MMU_UNLOCK(kvm);
+		cond_resched();
+		KVM_MMU_LOCK(kvm);
+	}
+
+	for (i = 0; i < KVM_ADDRESS_SPACE_NUM; i++) {
+		if (may_block)
+			flush = mem_attrs_flush(kvm, flush);
+		flush |= mem_attrs_pre_slots(kvm, i, ext, new, may_block);
+	}
+	return flush;
+}
+
 /* Zap or narrow what is mapped of each extent that changes. */
 static void mem_attrs_pre(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 {
 	struct kvm_attr_extent ext;
 	gfn_t gfn = op->first;
 	bool flush = false;
-	int i;
 
 	lockdep_assert_held_write(&kvm->mmu_lock);
 
@@ -231,15 +268,11 @@ static void mem_attrs_pre(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 		gfn = ext.last + 1;
 
 		new = op_result(op, ext.attrs);
-		if (new == ext.attrs)
-			continue;
-
-		for (i = 0; i < KVM_ADDRESS_SPACE_NUM; i++)
-			flush |= mem_attrs_pre_slots(kvm, i, &ext, new);
+		if (new != ext.attrs)
+			flush = mem_attrs_pre_extent(kvm, &ext, new, flush);
 	} while (ext.last != op->last);
 
-	if (flush)
-		kvm_flush_remote_tlbs(kvm);
+	mem_attrs_flush(kvm, flush);
 }
 
 /* New values: accesses of KVM that saw the old ones are over on return. */

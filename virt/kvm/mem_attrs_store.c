@@ -193,16 +193,17 @@ static void *next_slot(struct xa_state *xas)
 	return entry;
 }
 
-/* How many slots behind xas, as far as the one for last, are zero as well. */
+/* The end of the empty slots from xas on, or of the slot for page last. */
 static unsigned int skip_zeroes(const struct xa_state *xas, unsigned long last)
 {
 	const struct xa_node *node = xas->xa_node;
+	unsigned long node_mask = (XA_CHUNK_SIZE << node->shift) - 1;
 	unsigned int offset = xas->xa_offset + 1;
 	unsigned int end = XA_CHUNK_SIZE;
 	void *entry;
 
-	if ((last - xas->xa_index) >> node->shift < XA_CHUNK_SIZE - offset)
-		end = offset + ((last - xas->xa_index) >> node->shift) + 1;
+	if (last <= (xas->xa_index | node_mask))
+		end = ((last & node_mask) >> node->shift) + 1;
 
 	for (; offset < end; offset++) {
 		entry = xa_entry(xas->xa, node, offset);

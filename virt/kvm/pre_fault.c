@@ -13,7 +13,6 @@
 #include <linux/kvm_host.h>
 #include <linux/uaccess.h>
 
-
 /* Map the range from its start on; what is done is cut off the front. */
 static int pre_fault_range(struct kvm_vcpu *vcpu,
 			   struct kvm_pre_fault_memory *range)

@@ -165,6 +165,7 @@ struct kvm_memory_attributes_update {
  * @flags: must be zero
  * @done: in: entries to skip, 0 at first, at most @nr_updates; out: entries
  *	that took effect, counted from the start of the array
+ * @pad: must be zero
  * @reserved: must be zero
  *
  * The updates are applied in order.  Each takes effect on all of its range or

@@ -86,6 +86,7 @@ static void test_region2(struct kvm_vm *vm)
 	};
 	void *mem = mmap(NULL, vm->page_size, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int ret;
 
 	TEST_ASSERT(mem != MAP_FAILED, "mmap() should succeed");
 	region.userspace_addr = (uintptr_t)mem;
@@ -96,12 +97,11 @@ static void test_region2(struct kvm_vm *vm)
 		return;
 	}
 
-	TEST_ASSERT(!__vm_set_region2(vm, &region),
-		    "KVM_SET_USER_MEMORY_REGION2 should do what the first one does, errno: %i",
-		    errno);
+	ret = __vm_set_region2(vm, &region);
+	TEST_ASSERT(!ret, KVM_IOCTL_ERROR(KVM_SET_USER_MEMORY_REGION2, ret));
 	region.memory_size = 0;
-	TEST_ASSERT(!__vm_set_region2(vm, &region),
-		    "Deleting the memslot should succeed, errno: %i", errno);
+	ret = __vm_set_region2(vm, &region);
+	TEST_ASSERT(!ret, KVM_IOCTL_ERROR(KVM_SET_USER_MEMORY_REGION2, ret));
 
 	if (vm_check_cap(vm, KVM_CAP_GUEST_MEMFD))
 		return;

@@ -232,7 +232,7 @@ static void test_touch(const struct touch *t, bool emulated, enum mend mend)
 
 	vm = create_unbacked(&vcpu, guest_touch, &s, &unbacked);
 	vcpu_args_set(vcpu, 2, t->insn, emulated);
-	pr_debug("%s, %s\n", t->name, how);
+	pr_info("%s, %s\n", t->name, how);
 	vcpu_expect_memory_fault(vcpu, KVM_MEMORY_EXIT_FLAG_PRIVATE, BAD_GPA);
 	TEST_ASSERT(vcpu_get_rip(vcpu) == guest_rip(vm),
 		    "%s, %s: RIP should be on the instruction at %#lx, is %#lx",

@@ -94,7 +94,7 @@ static void guest_code(u64 cpu)
 	u64 state = cpu, i;
 
 	for (;;) {
-		for (i = 0; i < 2000; i++)
+		for (i = 0; i < 300; i++)
 			hammer(cpu, random_next(&state) % NR_PAGES);
 		GUEST_SYNC(0);
 	}
@@ -183,6 +183,8 @@ static void *run_converter(void *arg)
 		pthread_mutex_lock(&convert_lock);
 		convert(&seed);
 		pthread_mutex_unlock(&convert_lock);
+		/* Faults wait for conversions to end: leave them a chance. */
+		usleep(rand_r(&seed) % 1000);
 	}
 	return NULL;
 }
@@ -225,7 +227,8 @@ static void *run_vcpu(void *arg)
 	struct ucall uc;
 	int ret;
 
-	while (!atomic_load(&stop)) {
+	/* Leave at a ucall only, with no write announced but not done. */
+	for (;;) {
 		ret = _vcpu_run(vcpu);
 		atomic_fetch_add(&entries, 1);
 		if (ret) {
@@ -241,10 +244,11 @@ static void *run_vcpu(void *arg)
 		}
 		if (get_ucall(vcpu, &uc) == UCALL_ABORT)
 			REPORT_GUEST_ASSERT_2(uc, "values: %#lx, %#lx");
+		if (atomic_load(&stop))
+			return NULL;
 		if (mode & PREFAULT)
 			maybe_pre_fault(vcpu, &seed);
 	}
-	return NULL;
 }
 
 static void collect(int cpu, bool private, u64 *copies)
@@ -362,7 +366,7 @@ int main(int argc, char *argv[])
 		help(argv[0]);
 
 	TEST_REQUIRE_PROTECTED_VM();
-	if (is_backing_src_hugetlb(src))
+	if (is_hugetlb(src))
 		require_hugetlb_pages(SLOT_SIZE / PG_SIZE_2M + 1);
 
 	run_mode(CONVERT, src);

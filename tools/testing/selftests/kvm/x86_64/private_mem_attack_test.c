@@ -88,13 +88,15 @@ static void test_create_at_fd_limit(struct kvm_vm *vm)
 
 static void test_fallocate(struct kvm_vm *vm)
 {
-	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	const int keep = FALLOC_FL_KEEP_SIZE;
+	const int punch = FALLOC_FL_PUNCH_HOLE | keep;
 	const struct { int mode; off_t offset, len; int error; } bad[] = {
-		{ 0,			1,		PG,	EINVAL },
-		{ 0,			0,		PG - 1,	EINVAL },
-		{ 0,			0,		0,	EINVAL },
-		{ 0,			8 * PG,		PG,	EINVAL },
-		{ 0,			7 * PG,		2 * PG,	EINVAL },
+		{ keep,			1,		PG,	EINVAL },
+		{ keep,			0,		PG - 1,	EINVAL },
+		{ keep,			0,		0,	EINVAL },
+		{ keep,			8 * PG,		PG,	EINVAL },
+		{ keep,			7 * PG,		2 * PG,	EINVAL },
+		{ 0,			0,		PG,	EOPNOTSUPP },
 		{ punch,		1,		PG,	EINVAL },
 		{ punch,		0,		PG + 1,	EINVAL },
 		{ FALLOC_FL_PUNCH_HOLE,	0,		PG,	EOPNOTSUPP },
@@ -104,8 +106,8 @@ static void test_fallocate(struct kvm_vm *vm)
 		{ FALLOC_FL_UNSHARE_RANGE, 0,		PG,	EOPNOTSUPP },
 	};
 	const struct { int mode; off_t offset, len; } good[] = {
-		{ FALLOC_FL_KEEP_SIZE,	0,		8 * PG },
-		{ FALLOC_FL_KEEP_SIZE,	7 * PG,		PG },
+		{ keep,			0,		8 * PG },
+		{ keep,			7 * PG,		PG },
 		{ punch,		0,		PG },
 		{ punch,		7 * PG,		PG },
 		{ punch,		0,		8 * PG },
@@ -114,19 +116,21 @@ static void test_fallocate(struct kvm_vm *vm)
 	};
 	int fd = vm_create_guest_memfd(vm, 8 * PG);
 	struct stat st;
-	int i;
+	int i, ret;
 
-	for (i = 0; i < ARRAY_SIZE(bad); i++)
-		TEST_ASSERT(fallocate(fd, bad[i].mode, bad[i].offset,
-				      bad[i].len) < 0 && errno == bad[i].error,
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		ret = fallocate(fd, bad[i].mode, bad[i].offset, bad[i].len);
+		TEST_ASSERT(ret < 0 && errno == bad[i].error,
 			    "fallocate(%#x, %li, %li) should fail with errno %i, errno: %i",
 			    bad[i].mode, bad[i].offset, bad[i].len,
 			    bad[i].error, errno);
-	for (i = 0; i < ARRAY_SIZE(good); i++)
-		TEST_ASSERT(!fallocate(fd, good[i].mode, good[i].offset,
-				       good[i].len),
+	}
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		ret = fallocate(fd, good[i].mode, good[i].offset, good[i].len);
+		TEST_ASSERT(!ret,
 			    "fallocate(%#x, %li, %li) should succeed, errno: %i",
 			    good[i].mode, good[i].offset, good[i].len, errno);
+	}
 
 	TEST_ASSERT(!fstat(fd, &st) && st.st_size == 8 * PG &&
 		    st.st_blksize == PG,
@@ -599,7 +603,7 @@ static void test_fd_outlives_vm(void)
 		    "The file should still have its size");
 	private_slot_punch(&s, SLOT_GPA, SLOT_SIZE);
 	TEST_ASSERT(!fallocate(s.memfd, FALLOC_FL_KEEP_SIZE, 0, SLOT_SIZE),
-		    "The file should still take pages, errno: %i", errno);
+		    "The file should still take pages");
 
 	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
 	s.vm = vm;

@@ -285,8 +285,8 @@ static void create_slots(struct kvm_vm *vm, enum vm_mem_backing_src_type src)
 
 	/* hugetlb memory needs aligned memslots, others end off the beat. */
 	for (i = 0; i < nr_slots; i++, gpa += size) {
-		size = total_size / nr_slots;
-		if (is_backing_src_hugetlb(src))
+		size = align_down(total_size / nr_slots, PG);
+		if (is_hugetlb(src))
 			size = align_up(size, PG_SIZE_2M);
 		else if (!(i & 1) && nr_slots > 1)
 			size += 3 * PG;
@@ -370,7 +370,7 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE_PROTECTED_VM();
 	TEST_REQUIRE(kvm_check_cap(KVM_CAP_EXIT_HYPERCALL) &
 		     (1 << KVM_HC_MAP_GPA_RANGE));
-	if (is_backing_src_hugetlb(src))
+	if (is_hugetlb(src))
 		require_hugetlb_pages((nr_vcpus * AREA_SIZE) / PG_SIZE_2M +
 				      nr_slots);
 

@@ -278,9 +278,12 @@ static void guest_fix_hypercall(void)
  */
 #define FAR_GVA		0x600000000000ull
 
+/* Where the guest sees the root of the tables it starts with. */
+#define ROOT_GVA	0x190000000ull
+
 static void build_page_tables(void)
 {
-	memcpy((void *)P0, (void *)(get_cr3() & PHYSICAL_PAGE_MASK), PG);
+	memcpy((void *)P0, (void *)ROOT_GVA, PG);
 	poke(P0 + (FAR_GVA >> 39) * 8, P1 | PTE_PRESENT_MASK | PTE_WRITABLE_MASK);
 	poke(P1, P2 | PTE_PRESENT_MASK | PTE_WRITABLE_MASK);
 	poke(P2, P3 | PTE_PRESENT_MASK | PTE_WRITABLE_MASK);
@@ -327,10 +330,10 @@ static void guest_pf_handler(struct ex_regs *regs)
 static void guest_walk_fault(void)
 {
 	build_page_tables();
+	fill_bytes(P4, IO_BYTES, 1);
 	poke(P3, peek(P3) & ~PTE_PRESENT_MASK);
-	rep_insb(FAR_GVA, IO_BYTES);
+	rep_outsb(FAR_GVA, IO_BYTES);
 	GUEST_ASSERT_2(pf_address == FAR_GVA, pf_address, FAR_GVA);
-	expect_bytes(P4, IO_BYTES, 1);
 	GUEST_DONE();
 }
 
@@ -610,6 +613,7 @@ static void test_case(const struct emulate_case *c)
 			    VM_MEM_SRC_ANONYMOUS);
 	private_slot_map(&s);
 	virt_map(vm, MMIO_GPA, MMIO_GPA, 1);
+	virt_map(vm, ROOT_GVA, vm->pgd, 1);
 	memset(s.hva, JUNK, s.size);
 	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
 	vm_set_shared(vm, SHARED, PG);

@@ -131,6 +131,11 @@ void vcpu_run_to_done(struct kvm_vcpu *vcpu);
 u64 vcpu_get_rip(struct kvm_vcpu *vcpu);
 
 /* The machine the test runs on */
+static inline bool is_hugetlb(enum vm_mem_backing_src_type src)
+{
+	return is_backing_src_hugetlb(src) || src == VM_MEM_SRC_SHARED_HUGETLB;
+}
+
 void require_hugetlb_pages(unsigned long nr);
 bool enable_forced_emulation(void);
 
