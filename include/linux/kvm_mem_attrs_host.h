@@ -169,13 +169,11 @@ static inline void kvm_gmem_put_page(struct page *page)
 #endif /* CONFIG_KVM_PRIVATE_MEM */
 
 /*
- * Take the GFNs [start, end) of @slot away from the guest and from the
- * gfn_to_pfn caches, and keep faults from mapping them again until the matching
+ * Take the GFNs [start, end) away from the guest and from the gfn_to_pfn
+ * caches, and keep faults from mapping them again until the matching
  * kvm_gfn_range_invalidate_end().  In between, changes of memslots wait.
  */
-void kvm_gfn_range_invalidate_begin(struct kvm *kvm,
-				    struct kvm_memory_slot *slot,
-				    gfn_t start, gfn_t end);
+void kvm_gfn_range_invalidate_begin(struct kvm *kvm, gfn_t start, gfn_t end);
 void kvm_gfn_range_invalidate_end(struct kvm *kvm, gfn_t start, gfn_t end);
 
 /*

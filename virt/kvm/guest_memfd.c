@@ -135,7 +135,7 @@ static void kvm_gmem_invalidate_begin(struct kvm_gmem *gmem, pgoff_t first,
 
 	for (node = interval_tree_iter_first(&gmem->bindings, first, last);
 	     node; node = interval_tree_iter_next(node, first, last))
-		kvm_gfn_range_invalidate_begin(gmem->kvm, kvm_gmem_slot(node),
+		kvm_gfn_range_invalidate_begin(gmem->kvm,
 					       kvm_gmem_gfn_start(node, first),
 					       kvm_gmem_gfn_end(node, last));
 }
@@ -612,7 +612,7 @@ int kvm_gmem_create(struct kvm *kvm, void __user *argp)
 	if (copy_from_user(&args, argp, sizeof(args)))
 		return -EFAULT;
 
-	if (args.flags || memchr_inv(args.reserved, 0, sizeof(args.reserved)))
+	if (args.flags)
 		return -EINVAL;
 
 	size = args.size;

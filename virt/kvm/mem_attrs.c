@@ -328,30 +328,54 @@ static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	return 0;
 }
 
-void kvm_gfn_range_invalidate_begin(struct kvm *kvm,
-				    struct kvm_memory_slot *slot,
-				    gfn_t start, gfn_t end)
+/*
+ * Unmap what the visible memslots map.  The memslot that a guest_memfd is bound
+ * to will not do: it may be about to be created, without rmaps as yet, or be on
+ * its way out.
+ */
+static bool mem_attrs_unmap(struct kvm *kvm, gfn_t start, gfn_t end)
 {
-	struct kvm_gfn_range range = {
-		.slot = slot,
-		.start = start,
-		.end = end,
-		.may_block = true,
-	};
+	struct kvm_gfn_range range = { .may_block = true };
+	struct kvm_memslot_iter iter;
+	struct kvm_memslots *slots;
+	bool flush = false;
+	int i;
 
-	/* gfn_to_pfn caches look at this count, as for an MMU notifier. */
+	for (i = 0; i < KVM_ADDRESS_SPACE_NUM; i++) {
+		slots = __kvm_memslots(kvm, i);
+		kvm_for_each_memslot_in_gfn_range(&iter, slots, start, end) {
+			range.slot = iter.slot;
+			range.start = max(start, iter.slot->base_gfn);
+			range.end = min(end, iter.slot->base_gfn +
+					     iter.slot->npages);
+			flush = mem_attrs_flush(kvm, flush);
+			flush |= kvm_unmap_gfn_range(kvm, &range);
+		}
+	}
+	return flush;
+}
+
+void kvm_gfn_range_invalidate_begin(struct kvm *kvm, gfn_t start, gfn_t end)
+{
+	int idx;
+
+	/*
+	 * Neither do the visible memslots change while this is raised, nor are
+	 * gfn_to_pfn caches refreshed, as for an MMU notifier.
+	 */
 	spin_lock(&kvm->mn_invalidate_lock);
 	kvm->mn_active_invalidate_count++;
 	spin_unlock(&kvm->mn_invalidate_lock);
 
 	gfn_to_pfn_cache_invalidate_gfns(kvm, start, end);
 
+	idx = srcu_read_lock(&kvm->srcu);
 	KVM_MMU_LOCK(kvm);
 	kvm_mmu_invalidate_begin(kvm);
 	kvm_mmu_invalidate_add(kvm, start, end);
-	if (kvm_unmap_gfn_range(kvm, &range))
-		kvm_flush_remote_tlbs(kvm);
+	mem_attrs_flush(kvm, mem_attrs_unmap(kvm, start, end));
 	KVM_MMU_UNLOCK(kvm);
+	srcu_read_unlock(&kvm->srcu, idx);
 }
 
 void kvm_gfn_range_invalidate_end(struct kvm *kvm, gfn_t start, gfn_t end)

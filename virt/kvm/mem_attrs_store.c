@@ -221,8 +221,7 @@ static unsigned int skip_zeroes(const struct xa_state *xas, unsigned long last)
 static void next_piece(struct xa_state *xas, unsigned long last,
 		       struct kvm_attr_extent *piece)
 {
-	unsigned long node_mask;
-	unsigned int end;
+	unsigned int shift, order;
 	void *entry;
 
 	entry = xas_is_node(xas) ? next_slot(xas) : xas_load(xas);
@@ -233,23 +232,25 @@ static void next_piece(struct xa_state *xas, unsigned long last,
 	}
 
 	piece->first = xas->xa_index;
-	piece->attrs = xa_is_value(entry) ? xa_to_value(entry) : 0;
 	if (!xas_is_node(xas)) {
+		piece->attrs = entry ? xa_to_value(entry) : 0;
 		piece->last = entry ? 0 : last;
 		xas_set(xas, piece->last + 1);
 		return;
 	}
 
-	if (piece->attrs)
-		end = xas->xa_offset + (1U << slot_order(xas->xa, xas->xa_node,
-							 xas->xa_offset));
-	else
-		end = skip_zeroes(xas, last);
-
-	node_mask = (XA_CHUNK_SIZE << xas->xa_node->shift) - 1;
-	piece->last = (piece->first & ~node_mask) - 1 +
-		      ((unsigned long)end << xas->xa_node->shift);
-	xas->xa_offset = end;
+	shift = xas->xa_node->shift;
+	if (xa_is_value(entry)) {
+		order = slot_order(xas->xa, xas->xa_node, xas->xa_offset);
+		piece->attrs = xa_to_value(entry);
+		piece->last = piece->first | ((1UL << (shift + order)) - 1);
+		xas->xa_offset += 1U << order;
+	} else {
+		xas->xa_offset = skip_zeroes(xas, last);
+		piece->attrs = 0;
+		piece->last = (((piece->first >> shift & ~XA_CHUNK_MASK) +
+				xas->xa_offset) << shift) - 1;
+	}
 	xas->xa_index = piece->last + 1;
 }
 
@@ -314,9 +315,10 @@ static unsigned int outer_order(const struct xarray *xa, unsigned long index,
 	return __fls(index);
 }
 
-unsigned int kvm_attr_store_uniform_order(struct kvm_attr_store *store,
-					  unsigned long index,
-					  unsigned int max_order)
+/* The largest uniform block around a page, and its value. */
+static unsigned int uniform_block(struct kvm_attr_store *store,
+				  unsigned long index, unsigned int max_order,
+				  unsigned long *attrs)
 {
 	XA_STATE(xas, &store->xa, index);
 	unsigned int order;
@@ -337,7 +339,17 @@ unsigned int kvm_attr_store_uniform_order(struct kvm_attr_store *store,
 		order = outer_order(&store->xa, index, max_order);
 	rcu_read_unlock();
 
+	*attrs = entry ? xa_to_value(entry) : 0;
 	return min(order, max_order);
+}
+
+unsigned int kvm_attr_store_uniform_order(struct kvm_attr_store *store,
+					  unsigned long index,
+					  unsigned int max_order)
+{
+	unsigned long attrs;
+
+	return uniform_block(store, index, max_order, &attrs);
 }
 
 bool kvm_attr_store_range_has(struct kvm_attr_store *store,
@@ -407,6 +419,42 @@ void kvm_attr_store_extent(struct kvm_attr_store *store,
 
 	kvm_attr_iter_init(&iter, store, first, last);
 	kvm_attr_iter_next(&iter, extent);
+}
+
+/* From either end, block by block, to the first page that changes. */
+static bool trim(struct kvm_attr_store *store, struct attr_change *change)
+{
+	unsigned long mask, old;
+
+	for (;; change->first = (change->first | mask) + 1) {
+		if (change->first > change->last)
+			return false;
+		mask = (1UL << uniform_block(store, change->first,
+					     KVM_ATTR_MAX_ORDER, &old)) - 1;
+		if (attr_new(change, old) != old)
+			break;
+	}
+
+	for (;; change->last = (change->last & ~mask) - 1) {
+		mask = (1UL << uniform_block(store, change->last,
+					     KVM_ATTR_MAX_ORDER, &old)) - 1;
+		if (attr_new(change, old) != old)
+			return true;
+	}
+}
+
+bool kvm_attr_store_trim(struct kvm_attr_store *store,
+			 unsigned long *first, unsigned long *last,
+			 unsigned long keep, unsigned long set)
+{
+	struct attr_change change = { *first, *last, keep, set };
+
+	if (!trim(store, &change))
+		return false;
+
+	*first = change.first;
+	*last = change.last;
+	return true;
 }
 
 /* Are these 2^order slots one entry, and this one? */
@@ -898,6 +946,22 @@ static void commit_runs(struct kvm_attr_store *store,
 		store_run(store, &run);
 }
 
+/* All pages get one value: what is between the ends does not matter. */
+static void commit_run(struct kvm_attr_store *store,
+		       const struct attr_change *change)
+{
+	struct attr_change trimmed = *change;
+	struct attr_run run;
+
+	if (!trim(store, &trimmed))
+		return;
+
+	run.first = trimmed.first;
+	run.last = trimmed.last;
+	run.attrs = change->set;
+	store_run(store, &run);
+}
+
 void kvm_attr_store_commit(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,
 			   unsigned long keep, unsigned long set)
@@ -905,8 +969,12 @@ void kvm_attr_store_commit(struct kvm_attr_store *store,
 	const struct attr_change change = { first, last, keep, set };
 
 	xa_lock(&store->xa);
-	if (!commit_block(store, &change))
-		commit_runs(store, &change);
+	if (!commit_block(store, &change)) {
+		if (keep)
+			commit_runs(store, &change);
+		else
+			commit_run(store, &change);
+	}
 	release_top(store);
 	lower_root(store);
 	xa_unlock(&store->xa);

@@ -14,7 +14,8 @@
 #include <linux/xarray.h>
 
 /* Highest page index: 2^52 pages are the 64-bit guest physical space. */
-#define KVM_ATTR_MAX_INDEX	((1UL << 52) - 1)
+#define KVM_ATTR_MAX_ORDER	52
+#define KVM_ATTR_MAX_INDEX	((1UL << KVM_ATTR_MAX_ORDER) - 1)
 
 struct kvm_attr_store {
 	struct xarray xa;
@@ -54,6 +55,14 @@ bool kvm_attr_store_range_has(struct kvm_attr_store *store,
 void kvm_attr_store_extent(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,
 			   struct kvm_attr_extent *extent);
+
+/*
+ * Cuts a range down to the pages from the first to the last that a change of
+ * it, as below, changes.  False: it changes none.
+ */
+bool kvm_attr_store_trim(struct kvm_attr_store *store,
+			 unsigned long *first, unsigned long *last,
+			 unsigned long keep, unsigned long set);
 
 /*
  * All maximal runs of equal values in [first, last], in ascending order, each

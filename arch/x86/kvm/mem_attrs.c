@@ -175,6 +175,23 @@ void kvm_steal_time_set_preempted_attrs(struct kvm_vcpu *vcpu, gpa_t gpa)
 }
 
 /*
+ * An access of the emulator, or of an instruction's own exit handler, failed.
+ * If attributes are why, prepare the exit that the same access would cause if
+ * the guest made it itself, and have the caller give up the instruction: what
+ * lies there is not MMIO.  Returns whether that is so.
+ */
+bool kvm_emulate_check_refused(struct kvm_vcpu *vcpu, gpa_t gpa)
+{
+	if (!kvm_mem_is_private(vcpu->kvm, gpa_to_gfn(gpa)))
+		return false;
+
+	kvm_prepare_memory_fault_exit(vcpu, gpa & PAGE_MASK, PAGE_SIZE,
+				      KVM_MEMORY_EXIT_FLAG_PRIVATE);
+	vcpu->arch.emulate_memory_fault = true;
+	return true;
+}
+
+/*
  * emulator_cmpxchg_emulated() within one page: 0, 1 if another value was there,
  * or -EFAULT if the page is not plain memory to KVM.
  */

@@ -11,6 +11,7 @@ struct kvm_page_fault;
 bool kvm_is_vm_type_supported(unsigned long type);
 int kvm_mem_attrs_check_extension(long ext);
 int kvm_mem_attrs_init_vm_type(struct kvm *kvm);
+bool kvm_emulate_check_refused(struct kvm_vcpu *vcpu, gpa_t gpa);
 
 /* mmu/mem_attrs.c */
 int kvm_mmu_faultin_attrs(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
@@ -30,6 +31,11 @@ static inline int kvm_mem_attrs_check_extension(long ext)
 static inline int kvm_mem_attrs_init_vm_type(struct kvm *kvm)
 {
 	return 0;
+}
+
+static inline bool kvm_emulate_check_refused(struct kvm_vcpu *vcpu, gpa_t gpa)
+{
+	return false;
 }
 
 static inline int kvm_mmu_faultin_attrs(struct kvm_vcpu *vcpu,

@@ -527,14 +527,13 @@ static void guest_forced_stack(void)
 	GUEST_DONE();
 }
 
-static void guest_forced_fxsave(void)
+static void guest_forced_sse(void)
 {
 	set_xmm(3, WORD);
-	asm volatile(FEP "fxsave (%0)" :: "r"(P0) : "memory");
-	GUEST_ASSERT_2(peek(P0 + 160 + 3 * 16) == WORD,
-		       peek(P0 + 160 + 3 * 16), WORD);
-	poke(P0 + 160 + 3 * 16, WORD2);
-	asm volatile(FEP "fxrstor (%0)" :: "r"(P0) : "memory", "xmm3");
+	asm volatile(FEP "movdqu %%xmm3, (%0)" :: "r"(P1 - 4) : "memory");
+	GUEST_ASSERT_2(peek(P1 - 4) == WORD, peek(P1 - 4), WORD);
+	poke(P1 - 4, WORD2);
+	asm volatile(FEP "movdqu (%0), %%xmm3" :: "r"(P1 - 4) : "xmm3");
 	GUEST_ASSERT_2(get_xmm(3) == WORD2, get_xmm(3), WORD2);
 	GUEST_DONE();
 }
@@ -586,7 +585,7 @@ static const struct emulate_case cases[] = {
 	{ "accesses over a page edge", guest_forced_split, NULL, true },
 	{ "string instructions", guest_forced_string, NULL, true },
 	{ "stack", guest_forced_stack, NULL, true },
-	{ "fxsave", guest_forced_fxsave, NULL, true },
+	{ "SSE", guest_forced_sse, NULL, true },
 	{ "descriptor table", guest_forced_segment, NULL, true },
 };
 
