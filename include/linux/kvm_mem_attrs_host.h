@@ -178,7 +178,8 @@ void kvm_gfn_range_invalidate_end(struct kvm *kvm, gfn_t start, gfn_t end);
 
 /*
  * virt/kvm/pre_fault.c.  Arch: map the page at @gpa, as large as it may be;
- * returns how many bytes from @gpa on are mapped, at most @size, or an errno.
+ * returns how many bytes from @gpa on are mapped, at most @size, or an errno,
+ * -EAGAIN if it has to be called again without kvm->srcu held in between.
  */
 #ifdef CONFIG_KVM_GENERIC_PRE_FAULT_MEMORY
 int kvm_vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, void __user *argp);

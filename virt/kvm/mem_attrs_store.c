@@ -435,6 +435,10 @@ static bool trim(struct kvm_attr_store *store, struct attr_change *change)
 			break;
 	}
 
+	/* All of it may be in one block, and often is one page. */
+	if ((change->first | mask) >= change->last)
+		return true;
+
 	for (;; change->last = (change->last & ~mask) - 1) {
 		mask = (1UL << uniform_block(store, change->last,
 					     KVM_ATTR_MAX_ORDER, &old)) - 1;

@@ -23,11 +23,19 @@ static int pre_fault_range(struct kvm_vcpu *vcpu,
 	do {
 		if (signal_pending(current))
 			return -EINTR;
+		cond_resched();
 
 		idx = srcu_read_lock(&vcpu->kvm->srcu);
 		r = kvm_arch_vcpu_pre_fault_memory(vcpu, range->gpa,
 						   range->size);
 		srcu_read_unlock(&vcpu->kvm->srcu, idx);
+
+		/*
+		 * Somebody changes memslots, or invalidates, just there.  That
+		 * ends, now that it need not wait for kvm->srcu.
+		 */
+		if (r == -EAGAIN)
+			continue;
 		if (r < 0)
 			return r;
 
@@ -36,7 +44,6 @@ static int pre_fault_range(struct kvm_vcpu *vcpu,
 
 		range->gpa += r;
 		range->size -= r;
-		cond_resched();
 	} while (range->size);
 
 	return 0;

@@ -200,7 +200,7 @@ const char *vm_type_name(unsigned long type);
 void vm_create(struct vm *vm);
 void vm_end(struct vm *vm, enum end_reason reason, const char *fmt, ...)
 	__printf(3, 4);
-enum end_reason vm_wait(struct vm *vm);
+void vm_wait(struct vm *vm);
 
 /* memory.c */
 void memory_init(struct vm *vm);

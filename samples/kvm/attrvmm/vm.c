@@ -150,7 +150,7 @@ void vm_create(struct vm *vm)
 	create_irqchip(vm);
 }
 
-/* The first reason stands; the vCPUs are told by vm_wait()'s caller. */
+/* The first reason stands.  Whoever waits in vm_wait() then stops the vCPUs. */
 void vm_end(struct vm *vm, enum end_reason reason, const char *fmt, ...)
 {
 	struct end *end = &vm->end;
@@ -168,7 +168,7 @@ void vm_end(struct vm *vm, enum end_reason reason, const char *fmt, ...)
 	pthread_mutex_unlock(&end->lock);
 }
 
-enum end_reason vm_wait(struct vm *vm)
+void vm_wait(struct vm *vm)
 {
 	struct end *end = &vm->end;
 	struct timespec until;
@@ -187,5 +187,4 @@ enum end_reason vm_wait(struct vm *vm)
 	if (ret == ETIMEDOUT)
 		vm_end(vm, END_TIMEOUT, "the guest did not end within %u s",
 		       vm->opt.timeout);
-	return end->reason;
 }

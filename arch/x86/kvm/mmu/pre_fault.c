@@ -32,21 +32,13 @@ static int pre_fault_page(struct kvm_vcpu *vcpu, gpa_t gpa)
 	};
 	int r;
 
-	/* An invalidation that runs meanwhile ends on its own. */
-	do {
-		if (signal_pending(current))
-			return -EINTR;
-		cond_resched();
-
-		fault.max_level = KVM_MAX_HUGEPAGE_LEVEL;
-		fault.goal_level = PG_LEVEL_4K;
-		r = kvm_tdp_page_fault(vcpu, &fault);
-	} while (r == RET_PF_RETRY);
-
+	r = kvm_tdp_page_fault(vcpu, &fault);
 	if (r < 0)
 		return r;
 
 	switch (r) {
+	case RET_PF_RETRY:
+		return -EAGAIN;
 	case RET_PF_FIXED:
 	case RET_PF_SPURIOUS:
 		return fault.goal_level;
@@ -57,7 +49,7 @@ static int pre_fault_page(struct kvm_vcpu *vcpu, gpa_t gpa)
 
 /*
  * Map the page at @gpa as a read by the guest would.  Returns how many bytes
- * from @gpa on, at most @size, are mapped now, or an error.  Called by the
+ * from @gpa on, at most @size, are mapped now, -EAGAIN or an error.  Called by the
  * owner of the vCPU, with the vCPU loaded and kvm->srcu held.
  */
 long kvm_arch_vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size)
@@ -74,6 +66,10 @@ long kvm_arch_vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size)
 
 	if (!kvm_vcpu_is_visible_gfn(vcpu, gpa_to_gfn(gpa)))
 		return -ENOENT;
+
+	/* As on VM-Enter, without which an obsolete root would stay. */
+	if (kvm_check_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, vcpu))
+		kvm_mmu_free_obsolete_roots(vcpu);
 
 	r = kvm_mmu_reload(vcpu);
 	if (r)

@@ -1,0 +1,660 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What memory attributes cost.
+ *
+ * Prints "bench,ROW,UNIT,VALUE,WORST" for each thing measured.  Times are ticks
+ * of the TSC.  In an emulator that counts instructions (QEMU's -icount shift=0)
+ * one tick is one instruction, the same on every machine and in every run.
+ *
+ * Plain ioctls and no library: one static binary runs on any kernel.  A row
+ * that needs something the kernel has not is left out, so the output of the
+ * kernel with the feature, of the one without, and of mainline can be compared
+ * line by line.
+ *
+ * VALUE of a repeated operation is the median, which a timer interrupt in the
+ * middle of one of them does not change, WORST the largest.  Where rows say
+ * "mean of n", both are.
+ *
+ * usage: mem_attrs_bench [-m MAX_GIB] [ROW...]
+ *   -m	largest range to set, in GiB (1024)
+ *   ROW	what to measure, see rows[] (everything)
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/kvm.h>
+#include <linux/membarrier.h>
+
+#define KiB		(1ULL << 10)
+#define MiB		(1ULL << 20)
+#define GiB		(1ULL << 30)
+#define PAGE		(4 * KiB)
+#define PRIVATE		KVM_MEMORY_ATTRIBUTE_PRIVATE
+
+#define TRIALS		9
+#define ARRAY_SIZE(x)	(sizeof(x) / sizeof((x)[0]))
+
+/* Room for the guest's code even where a smaller range is what is measured. */
+#define VM_MIN_SIZE	MiB
+
+/* Guest memory that the guest touches: clear of its own code. */
+#define TOUCH_GPA	(16 * MiB)
+#define TOUCH_PAGES	8192
+#define TOUCH_BATCH	64
+#define CODE_GPA	PAGE
+
+struct vm {
+	int fd;
+	int vcpu;
+	int gmem;
+	struct kvm_run *run;
+	char *mem;
+	uint64_t size;
+};
+
+static int kvm_fd;
+static uint64_t max_size = 1024 * GiB;
+
+static void __attribute__((noreturn, format(printf, 1, 2)))
+die(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, " (%s)\n", strerror(errno));
+	exit(1);
+}
+
+static void report(const char *row, const char *unit, uint64_t value,
+		   uint64_t worst)
+{
+	printf("bench,%s,%s,%llu,%llu\n", row, unit,
+	       (unsigned long long)value, (unsigned long long)worst);
+	fflush(stdout);
+}
+
+/*
+ * Start and end of what is measured.  The no-ops with an address in them mean
+ * nothing to a CPU, and show a profiler in the emulator what to count.
+ */
+static inline uint64_t start(void)
+{
+	uint32_t lo, hi;
+
+	asm volatile("nopl 0x6b766d01(%%rax)\n\trdtsc"
+		     : "=a"(lo), "=d"(hi) : : "memory");
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline uint64_t stop(uint64_t since)
+{
+	uint32_t lo, hi;
+
+	asm volatile("rdtsc\n\tnopl 0x6b766d02(%%rax)"
+		     : "=a"(lo), "=d"(hi) : : "memory");
+	return ((uint64_t)hi << 32 | lo) - since;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void report_times(const char *row, uint64_t *times, int n, int divisor)
+{
+	qsort(times, n, sizeof(*times), compare);
+	report(row, "instructions", times[n / 2] / divisor,
+	       times[n - 1] / divisor);
+}
+
+/*
+ * The VM: one memslot from guest physical address 0, anonymous memory of which
+ * nothing is allocated until it is touched, and for a VM with private memory a
+ * guest_memfd as large.
+ */
+static bool has_private_memory(void)
+{
+	return ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES) &
+	       (1 << KVM_X86_SW_PROTECTED_VM);
+}
+
+static void vm_add_memslot(struct vm *vm, bool protected)
+{
+	struct kvm_userspace_memory_region2 region = {
+		.memory_size = vm->size,
+		.userspace_addr = (uintptr_t)vm->mem,
+	};
+	struct kvm_create_guest_memfd gmem = { .size = vm->size };
+	int r;
+
+	if (!protected) {
+		/* The old struct is the start of the new one. */
+		r = ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region);
+	} else {
+		vm->gmem = ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &gmem);
+		if (vm->gmem < 0)
+			die("KVM_CREATE_GUEST_MEMFD");
+		region.flags = KVM_MEM_GUEST_MEMFD;
+		region.guest_memfd = vm->gmem;
+		r = ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION2, &region);
+	}
+	if (r)
+		die("memslot of %llu MiB", (unsigned long long)vm->size >> 20);
+}
+
+static void vm_add_vcpu(struct vm *vm)
+{
+	struct kvm_segment data = {
+		.limit = 0xffffffff, .type = 3, .present = 1, .db = 1, .s = 1,
+		.g = 1, .selector = 0x10,
+	};
+	struct kvm_segment code = data;
+	struct kvm_sregs sregs;
+	int size;
+
+	vm->vcpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
+	size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	vm->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       vm->vcpu, 0);
+	if (vm->vcpu < 0 || vm->run == MAP_FAILED)
+		die("vCPU");
+
+	code.type = 11;
+	code.selector = 8;
+	if (ioctl(vm->vcpu, KVM_GET_SREGS, &sregs))
+		die("KVM_GET_SREGS");
+	sregs.cs = code;
+	sregs.ds = data;
+	sregs.es = data;
+	sregs.ss = data;
+	sregs.cr0 |= 1;
+	if (ioctl(vm->vcpu, KVM_SET_SREGS, &sregs))
+		die("KVM_SET_SREGS");
+}
+
+/* Run the guest until it halts. */
+static void vm_run(struct vm *vm)
+{
+	if (ioctl(vm->vcpu, KVM_RUN, 0))
+		die("KVM_RUN");
+	if (vm->run->exit_reason != KVM_EXIT_HLT)
+		die("KVM_RUN: exit %u", vm->run->exit_reason);
+}
+
+static void vm_load(struct vm *vm, const void *code, size_t size, uint64_t rdi)
+{
+	struct kvm_regs regs = {
+		.rip = CODE_GPA, .rdi = rdi, .rflags = 2,
+	};
+
+	memcpy(vm->mem + CODE_GPA, code, size);
+	if (ioctl(vm->vcpu, KVM_SET_REGS, &regs))
+		die("KVM_SET_REGS");
+}
+
+/* A VM whose vCPU has run, so that the MMU is set up. */
+static struct vm vm_create(uint64_t size, bool protected)
+{
+	static const uint8_t halt[] = { 0xf4 };
+	struct vm vm = { .gmem = -1, .size = size };
+
+	vm.fd = ioctl(kvm_fd, KVM_CREATE_VM, protected);
+	if (vm.fd < 0)
+		die("KVM_CREATE_VM");
+
+	vm.mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (vm.mem == MAP_FAILED)
+		die("mmap");
+	madvise(vm.mem, size, MADV_NOHUGEPAGE);
+
+	vm_add_memslot(&vm, protected);
+	vm_add_vcpu(&vm);
+	vm_load(&vm, halt, sizeof(halt), 0);
+	vm_run(&vm);
+	return vm;
+}
+
+static void vm_destroy(struct vm *vm)
+{
+	munmap(vm->run, ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0));
+	close(vm->vcpu);
+	close(vm->fd);
+	if (vm->gmem >= 0)
+		close(vm->gmem);
+	munmap(vm->mem, vm->size);
+}
+
+/* Set the attributes of a range; returns what it cost. */
+static uint64_t set(struct vm *vm, uint64_t gpa, uint64_t size, uint64_t attrs)
+{
+	struct kvm_memory_attributes args = {
+		.address = gpa, .size = size, .attributes = attrs,
+	};
+	uint64_t t;
+	int r;
+
+	t = start();
+	r = ioctl(vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &args);
+	t = stop(t);
+	if (r)
+		die("KVM_SET_MEMORY_ATTRIBUTES %#llx+%#llx",
+		    (unsigned long long)gpa, (unsigned long long)size);
+	return t;
+}
+
+/*
+ * Memory that the kernel uses: all slabs, in kB, and nodes of XArrays, of which
+ * the attributes are made, in bytes.  Objects wait for a grace period before
+ * they are free, and then in per-CPU slabs until those are given back.
+ */
+static void settle(void)
+{
+	int i, fd;
+
+	for (i = 0; i < 3; i++) {
+		syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+		usleep(50000);
+	}
+	fd = open("/sys/kernel/slab/radix_tree_node/shrink", O_WRONLY);
+	if (fd >= 0) {
+		if (write(fd, "1", 1) != 1)
+			die("shrink");
+		close(fd);
+	}
+}
+
+static long number_in(const char *path, const char *format, unsigned long *size)
+{
+	char line[512];
+	long value = -1;
+	FILE *f;
+
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, format, &value, size) > 0)
+			break;
+	if (f)
+		fclose(f);
+	return value;
+}
+
+static long slab_kb(void)
+{
+	return number_in("/proc/meminfo", "Slab: %ld", NULL);
+}
+
+static long node_bytes(void)
+{
+	unsigned long size = 0;
+	long nodes = number_in("/proc/slabinfo", "radix_tree_node %ld %*d %lu",
+			       &size);
+
+	return nodes * (long)size;
+}
+
+struct usage {
+	long slab;
+	long nodes;
+};
+
+static struct usage usage(void)
+{
+	settle();
+	return (struct usage) { slab_kb(), node_bytes() };
+}
+
+/* Largest use since @before goes into the table: pages of it are reported. */
+static void report_usage(const char *row, struct usage before)
+{
+	struct usage now = usage();
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s_slab", row);
+	report(name, "kB", now.slab > before.slab ? now.slab - before.slab : 0,
+	       0);
+	snprintf(name, sizeof(name), "%s_nodes", row);
+	report(name, "bytes",
+	       now.nodes > before.nodes ? now.nodes - before.nodes : 0, 0);
+}
+
+/* Set and clear one range; what the set range occupies, too. */
+static void set_and_clear(const char *size_name, uint64_t size, int trials)
+{
+	uint64_t on[TRIALS], off[TRIALS];
+	struct vm vm = vm_create(size < VM_MIN_SIZE ? VM_MIN_SIZE : size, true);
+	struct usage before = usage();
+	char row[64];
+	int i;
+
+	for (i = 0; i < trials; i++) {
+		on[i] = set(&vm, 0, size, PRIVATE);
+		if (!i) {
+			snprintf(row, sizeof(row), "uniform_%s", size_name);
+			report_usage(row, before);
+		}
+		off[i] = set(&vm, 0, size, 0);
+	}
+	vm_destroy(&vm);
+
+	snprintf(row, sizeof(row), "set_%s", size_name);
+	report_times(row, on, trials, 1);
+	snprintf(row, sizeof(row), "clear_%s", size_name);
+	report_times(row, off, trials, 1);
+}
+
+static void row_sweep(void)
+{
+	static const char unit[] = "KMGT";
+	uint64_t size, shown;
+	char name[16];
+	int u;
+
+	for (size = 4 * KiB; size <= max_size; size *= 2) {
+		for (u = 0, shown = size / KiB; shown >= 1024; shown /= 1024)
+			u++;
+		snprintf(name, sizeof(name), "%llu%c",
+			 (unsigned long long)shown, unit[u]);
+		set_and_clear(name, size, size > GiB && max_size < 1024 * GiB ?
+					  1 : TRIALS);
+	}
+}
+
+static void row_hole(void)
+{
+	struct vm vm = vm_create(16 * GiB, true);
+	uint64_t hole[TRIALS], fill[TRIALS];
+	uint64_t gpa = 8 * GiB + 5 * PAGE;
+	int i;
+
+	set(&vm, 0, vm.size, PRIVATE);
+	for (i = 0; i < TRIALS; i++) {
+		hole[i] = set(&vm, gpa, PAGE, 0);
+		fill[i] = set(&vm, gpa, PAGE, PRIVATE);
+	}
+	vm_destroy(&vm);
+	report_times("hole_4K", hole, TRIALS, 1);
+	report_times("fill_4K", fill, TRIALS, 1);
+}
+
+static void toggle(const char *row, uint64_t size, int n)
+{
+	struct vm vm = vm_create(16 * GiB, true);
+	uint64_t sum = 0, worst = 0, t;
+	int i;
+
+	for (i = 0; i < n; i++) {
+		t = set(&vm, GiB, size, i & 1 ? 0 : PRIVATE);
+		if (t > worst)
+			worst = t;
+		sum += t;
+	}
+	vm_destroy(&vm);
+	report(row, "instructions", sum / n, worst);
+}
+
+static void row_toggle_4k(void)
+{
+	toggle("toggle_4K", PAGE, 1000);
+}
+
+static void row_toggle_2m(void)
+{
+	toggle("toggle_2M", 2 * MiB, 100);
+}
+
+static void row_alternate(void)
+{
+	uint64_t gpa, sum = 0, worst = 0, span = 64 * MiB, t;
+	struct vm vm = vm_create(16 * GiB, true);
+	struct usage before = usage();
+
+	for (gpa = 0; gpa < span; gpa += 2 * PAGE) {
+		t = set(&vm, GiB + gpa, PAGE, PRIVATE);
+		if (t > worst)
+			worst = t;
+		sum += t;
+	}
+	report("alternate_64M", "instructions", sum / (span / (2 * PAGE)),
+	       worst);
+	report_usage("alternate_64M", before);
+	t = set(&vm, GiB, span, 0);
+	report("alternate_64M_clear", "instructions", t, t);
+	vm_destroy(&vm);
+}
+
+/* 1,000 times: set, make holes, fill them, clear.  Slab ends where it began. */
+static void row_cycle(void)
+{
+	struct vm vm = vm_create(max_size, true);
+	struct usage before = usage();
+	uint64_t step = max_size / 64;
+	int i, j;
+
+	for (i = 0; i < 1000; i++) {
+		set(&vm, 0, vm.size, PRIVATE);
+		for (j = 0; j < 64; j++)
+			set(&vm, j * step + (i + 1) * PAGE, PAGE, 0);
+		for (j = 0; j < 64; j++)
+			set(&vm, j * step + (i + 1) * PAGE, PAGE, PRIVATE);
+		set(&vm, 0, vm.size, 0);
+	}
+	report_usage("cycle_1000", before);
+	vm_destroy(&vm);
+}
+
+/* Read back what is set: extents of many sizes, compared one by one. */
+#define EXTENTS	100000
+#define CHUNK	65536
+
+static struct kvm_memory_attributes_extent expected[EXTENTS], got[CHUNK];
+
+static void set_extents(struct vm *vm)
+{
+	uint64_t gpa = 0, mean = vm->size / EXTENTS / PAGE, size;
+	uint32_t seed = 1;
+	int i;
+
+	for (i = 0; i < EXTENTS; i++) {
+		seed = seed * 1664525 + 1013904223;
+		size = (1 + (seed >> 8) % (2 * mean - 2)) * PAGE;
+		/* Random sizes may add up to too much, or to too little. */
+		if (size > vm->size - gpa - (EXTENTS - i - 1) * PAGE)
+			size = PAGE;
+		if (i == EXTENTS - 1)
+			size = vm->size - gpa;
+		expected[i] = (struct kvm_memory_attributes_extent) {
+			.address = gpa, .size = size,
+			.attributes = i & 1 ? 0 : PRIVATE,
+		};
+		if (!(i & 1))
+			set(vm, gpa, size, PRIVATE);
+		gpa += size;
+	}
+}
+
+static void row_read_back(void)
+{
+	struct kvm_get_memory_attributes args = {
+		.size = max_size,
+		.extents = (uintptr_t)got,
+	};
+	struct vm vm = vm_create(max_size, true);
+	uint64_t sum = 0, t;
+	size_t n = 0;
+
+	if (ioctl(vm.fd, KVM_CHECK_EXTENSION, KVM_CAP_GET_MEMORY_ATTRIBUTES) <=
+	    0)
+		goto out;
+
+	set_extents(&vm);
+	while (args.size) {
+		args.nr_extents = CHUNK;
+		t = start();
+		if (ioctl(vm.fd, KVM_GET_MEMORY_ATTRIBUTES, &args))
+			die("KVM_GET_MEMORY_ATTRIBUTES");
+		sum += stop(t);
+		if (n + args.nr_extents > EXTENTS ||
+		    memcmp(got, expected + n, args.nr_extents * sizeof(*got)))
+			die("read back other extents than were set");
+		n += args.nr_extents;
+	}
+	if (n != EXTENTS)
+		die("read back %zu extents of %d", n, EXTENTS);
+	report("read_back_extent", "instructions", sum / EXTENTS,
+	       sum / EXTENTS);
+out:
+	vm_destroy(&vm);
+}
+
+/*
+ * Faults: the guest writes a byte to each page, and halts after a batch.  The
+ * cost of entering and leaving the guest once per batch is part of it.
+ */
+static const uint8_t touch_code[] = {
+	0xb9, TOUCH_BATCH, 0, 0, 0,		/* 0: mov  $BATCH, %ecx */
+	0xc6, 0x07, 0x01,			/* 1: movb $1, (%edi) */
+	0x81, 0xc7, 0x00, 0x10, 0x00, 0x00,	/*    add  $4096, %edi */
+	0x49,					/*    dec  %ecx */
+	0x75, 0xf4,				/*    jnz  1b */
+	0xf4,					/*    hlt */
+	0xeb, 0xec,				/*    jmp  0b */
+};
+
+static void touch(const char *row, struct vm *vm)
+{
+	static uint64_t times[TOUCH_PAGES / TOUCH_BATCH];
+	size_t i;
+
+	vm_load(vm, touch_code, sizeof(touch_code), TOUCH_GPA);
+	for (i = 0; i < ARRAY_SIZE(times); i++) {
+		times[i] = start();
+		vm_run(vm);
+		times[i] = stop(times[i]);
+	}
+	report_times(row, times, ARRAY_SIZE(times), TOUCH_BATCH);
+}
+
+/* Have the pages in the host's page tables: what is measured is KVM's part. */
+static void populate(struct vm *vm)
+{
+	memset(vm->mem + TOUCH_GPA, 1, TOUCH_PAGES * PAGE);
+}
+
+static void row_fault(void)
+{
+	struct vm vm = vm_create(64 * MiB, false);
+
+	populate(&vm);
+	touch("fault", &vm);
+	vm_destroy(&vm);
+}
+
+/* The same in a VM of which other pages have attributes. */
+static void row_fault_in_use(void)
+{
+	struct vm vm = vm_create(GiB, true);
+	uint64_t gpa;
+
+	for (gpa = 512 * MiB; gpa < 520 * MiB; gpa += 2 * PAGE)
+		set(&vm, gpa, PAGE, PRIVATE);
+	populate(&vm);
+	touch("fault_in_use", &vm);
+	vm_destroy(&vm);
+}
+
+/* Private pages: with the guest_memfd's pages there already, and without. */
+static void fault_private(const char *row, bool allocated)
+{
+	struct vm vm = vm_create(64 * MiB, true);
+
+	set(&vm, TOUCH_GPA, TOUCH_PAGES * PAGE, PRIVATE);
+	if (allocated &&
+	    fallocate(vm.gmem, FALLOC_FL_KEEP_SIZE, TOUCH_GPA,
+		      TOUCH_PAGES * PAGE))
+		die("fallocate");
+	touch(row, &vm);
+	vm_destroy(&vm);
+}
+
+static void row_fault_private(void)
+{
+	fault_private("fault_private", true);
+}
+
+static void row_fault_private_new(void)
+{
+	fault_private("fault_private_new", false);
+}
+
+struct row {
+	const char *name;
+	bool protected;
+	void (*measure)(void);
+};
+
+static const struct row rows[] = {
+	{ "fault", false, row_fault },
+	{ "fault_in_use", true, row_fault_in_use },
+	{ "fault_private", true, row_fault_private },
+	{ "fault_private_new", true, row_fault_private_new },
+	{ "hole", true, row_hole },
+	{ "toggle_4K", true, row_toggle_4k },
+	{ "toggle_2M", true, row_toggle_2m },
+	{ "alternate", true, row_alternate },
+	{ "sweep", true, row_sweep },
+	{ "read_back", true, row_read_back },
+	{ "cycle", true, row_cycle },
+};
+
+static bool chosen(const char *name, char **names)
+{
+	if (!*names)
+		return true;
+
+	for (; *names; names++)
+		if (!strcmp(name, *names))
+			return true;
+
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	bool protected;
+	size_t i;
+	int opt;
+
+	while ((opt = getopt(argc, argv, "m:")) != -1) {
+		if (opt != 'm')
+			return 2;
+		max_size = strtoull(optarg, NULL, 0) * GiB;
+	}
+
+	kvm_fd = open("/dev/kvm", O_RDWR);
+	if (kvm_fd < 0)
+		die("/dev/kvm");
+
+	protected = has_private_memory();
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
+		if (chosen(rows[i].name, argv + optind) &&
+		    (protected || !rows[i].protected))
+			rows[i].measure();
+
+	return 0;
+}
