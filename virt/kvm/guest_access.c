@@ -38,8 +38,10 @@
  *
  * Lifetimes: pages are held by reference for the time of one access.
  * kvm_guest_access_pfn() hands a reference to its caller, who has to give the
- * page up when the GFN is converted: a gfn_to_pfn cache is invalidated, a
- * kvm_host_map lasts for the handling of one VM-Exit.
+ * page up when the GFN is converted.  A gfn_to_pfn cache is invalidated.  A
+ * kvm_host_map is not: SVM keeps one for the handling of one VM-Exit, nested VMX
+ * keeps some for as long as the nested guest runs, and a conversion meanwhile
+ * leaves it with the page that it had.
  */
 
 #include <linux/highmem.h>

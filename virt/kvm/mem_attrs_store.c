@@ -309,7 +309,7 @@ static unsigned int zero_order(const struct xarray *xa,
 static unsigned int outer_order(const struct xarray *xa, unsigned long index,
 				unsigned int max_order)
 {
-	if (xa_empty(xa) || !index)
+	if (!xa_head(xa) || !index)
 		return max_order;
 
 	return __fls(index);

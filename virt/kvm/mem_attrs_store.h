@@ -10,6 +10,7 @@
 #ifndef __KVM_MEM_ATTRS_STORE_H
 #define __KVM_MEM_ATTRS_STORE_H
 
+#include <linux/rcupdate.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
 
@@ -34,7 +35,7 @@ void kvm_attr_store_destroy(struct kvm_attr_store *store);
 /* Lockless readers: any context, no lock. */
 static inline bool kvm_attr_store_empty(const struct kvm_attr_store *store)
 {
-	return xa_empty(&store->xa);
+	return !rcu_access_pointer(store->xa.xa_head);
 }
 
 unsigned long kvm_attr_store_get(struct kvm_attr_store *store,

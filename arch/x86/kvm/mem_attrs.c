@@ -88,13 +88,6 @@ int kvm_arch_cmpxchg_user(void __user *uaddr, void *old, const void *new,
 	}
 }
 
-static int write_steal_time(struct kvm_vcpu *vcpu, gpa_t gpa, const void *data,
-			    int len)
-{
-	return kvm_vcpu_write_guest_page(vcpu, gpa_to_gfn(gpa), data,
-					 offset_in_page(gpa), len);
-}
-
 /*
  * Clear the flags that the guest set while it took the vCPU for preempted, and
  * serve the TLB flush that it may have asked for.
@@ -107,7 +100,7 @@ static int clear_preempted(struct kvm_vcpu *vcpu, gpa_t gpa)
 	int r;
 
 	/* @old becomes what was found: the next round replaces just that. */
-	slot = kvm_vcpu_gfn_to_memslot(vcpu, gpa_to_gfn(gpa));
+	slot = gfn_to_memslot(vcpu->kvm, gpa_to_gfn(gpa));
 	do {
 		r = kvm_guest_access_cmpxchg(vcpu->kvm, slot, gpa_to_gfn(gpa),
 					     offset_in_page(flags), &old, &new,
@@ -129,7 +122,8 @@ static int clear_preempted(struct kvm_vcpu *vcpu, gpa_t gpa)
 
 /*
  * record_steal_time() for a VM with memory attributes.  @gpa is that of the
- * whole structure, which lies within one page.
+ * whole structure, which lies within one page, outside of SMM even if the vCPU
+ * is in SMM.
  */
 void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu, gpa_t gpa)
 {
@@ -138,13 +132,13 @@ void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu, gpa_t gpa)
 	if (clear_preempted(vcpu, gpa))
 		return;
 
-	if (kvm_vcpu_read_guest(vcpu, gpa, &st, sizeof(st)))
+	if (kvm_read_guest(vcpu->kvm, gpa, &st, sizeof(st)))
 		return;
 
 	/* Odd tells the guest to read again; the first time it is junk. */
 	st.version += 1 + (st.version & 1);
-	if (write_steal_time(vcpu, gpa + offsetof(typeof(st), version),
-			     &st.version, sizeof(st.version)))
+	if (kvm_write_guest(vcpu->kvm, gpa + offsetof(typeof(st), version),
+			    &st.version, sizeof(st.version)))
 		return;
 
 	/* Pairs with virt_rmb() in kvm_steal_clock() of the guest. */
@@ -152,15 +146,15 @@ void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu, gpa_t gpa)
 
 	st.steal += current->sched_info.run_delay - vcpu->arch.st.last_steal;
 	vcpu->arch.st.last_steal = current->sched_info.run_delay;
-	write_steal_time(vcpu, gpa + offsetof(typeof(st), steal), &st.steal,
-			 sizeof(st.steal));
+	kvm_write_guest(vcpu->kvm, gpa + offsetof(typeof(st), steal),
+			&st.steal, sizeof(st.steal));
 
 	/* As above. */
 	smp_wmb();
 
 	st.version++;
-	write_steal_time(vcpu, gpa + offsetof(typeof(st), version),
-			 &st.version, sizeof(st.version));
+	kvm_write_guest(vcpu->kvm, gpa + offsetof(typeof(st), version),
+			&st.version, sizeof(st.version));
 }
 
 /* Scheduler context, see kvm_guest_access_write_atomic(). */

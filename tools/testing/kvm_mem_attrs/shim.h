@@ -227,6 +227,7 @@ void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head));
 void rcu_barrier(void);
 
 #define rcu_dereference_raw(p)		__atomic_load_n(&(p), __ATOMIC_ACQUIRE)
+#define rcu_access_pointer(p)		__atomic_load_n(&(p), __ATOMIC_RELAXED)
 #define rcu_dereference_check(p, c) ({					\
 	shim_check((c) || shim_rcu_depth);				\
 	rcu_dereference_raw(p);						\

@@ -207,10 +207,8 @@ static void vm_load(struct vm *vm, const void *code, size_t size, uint64_t rdi)
 		die("KVM_SET_REGS");
 }
 
-/* A VM whose vCPU has run, so that the MMU is set up. */
 static struct vm vm_create(uint64_t size, bool protected)
 {
-	static const uint8_t halt[] = { 0xf4 };
 	struct vm vm = { .gmem = -1, .size = size };
 
 	vm.fd = ioctl(kvm_fd, KVM_CREATE_VM, protected);
@@ -225,9 +223,16 @@ static struct vm vm_create(uint64_t size, bool protected)
 
 	vm_add_memslot(&vm, protected);
 	vm_add_vcpu(&vm);
-	vm_load(&vm, halt, sizeof(halt), 0);
-	vm_run(&vm);
 	return vm;
+}
+
+/* Have the vCPU run, so that there are page tables, with one page mapped. */
+static void vm_start(struct vm *vm)
+{
+	static const uint8_t halt[] = { 0xf4 };
+
+	vm_load(vm, halt, sizeof(halt), 0);
+	vm_run(vm);
 }
 
 static void vm_destroy(struct vm *vm)
@@ -333,11 +338,23 @@ static void report_usage(const char *row, struct usage before)
 	       now.nodes > before.nodes ? now.nodes - before.nodes : 0, 0);
 }
 
-/* Set and clear one range; what the set range occupies, too. */
-static void set_and_clear(const char *size_name, uint64_t size, int trials)
+static void __attribute__((format(printf, 4, 5)))
+report_named(uint64_t *times, int n, int divisor, const char *fmt, ...)
 {
-	uint64_t on[TRIALS], off[TRIALS];
+	char row[64];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(row, sizeof(row), fmt, ap);
+	va_end(ap);
+	report_times(row, times, n, divisor);
+}
+
+/* Set and clear all of a VM with nothing mapped; what that occupies, too. */
+static void set_and_clear(const char *name, uint64_t size, int trials)
+{
 	struct vm vm = vm_create(size < VM_MIN_SIZE ? VM_MIN_SIZE : size, true);
+	uint64_t on[TRIALS], off[TRIALS];
 	struct usage before = usage();
 	char row[64];
 	int i;
@@ -345,33 +362,49 @@ static void set_and_clear(const char *size_name, uint64_t size, int trials)
 	for (i = 0; i < trials; i++) {
 		on[i] = set(&vm, 0, size, PRIVATE);
 		if (!i) {
-			snprintf(row, sizeof(row), "uniform_%s", size_name);
+			snprintf(row, sizeof(row), "uniform_%s", name);
 			report_usage(row, before);
 		}
 		off[i] = set(&vm, 0, size, 0);
 	}
+	report_named(on, trials, 1, "set_%s", name);
+	report_named(off, trials, 1, "clear_%s", name);
 	vm_destroy(&vm);
+}
 
-	snprintf(row, sizeof(row), "set_%s", size_name);
-	report_times(row, on, trials, 1);
-	snprintf(row, sizeof(row), "clear_%s", size_name);
-	report_times(row, off, trials, 1);
+/* The same where the guest runs, but for its page that is mapped. */
+static void set_and_clear_live(const char *name, uint64_t size, int trials)
+{
+	struct vm vm = vm_create(size < VM_MIN_SIZE ? VM_MIN_SIZE : size, true);
+	uint64_t on[TRIALS], off[TRIALS];
+	int i;
+
+	for (i = 0; i < trials; i++) {
+		vm_start(&vm);
+		on[i] = set(&vm, 0, size, PRIVATE);
+		off[i] = set(&vm, 0, size, 0);
+	}
+	report_named(on, trials, 1, "live_set_%s", name);
+	report_named(off, trials, 1, "live_clear_%s", name);
+	vm_destroy(&vm);
 }
 
 static void row_sweep(void)
 {
 	static const char unit[] = "KMGT";
 	uint64_t size, shown;
+	int u, trials;
 	char name[16];
-	int u;
 
 	for (size = 4 * KiB; size <= max_size; size *= 2) {
 		for (u = 0, shown = size / KiB; shown >= 1024; shown /= 1024)
 			u++;
 		snprintf(name, sizeof(name), "%llu%c",
 			 (unsigned long long)shown, unit[u]);
-		set_and_clear(name, size, size > GiB && max_size < 1024 * GiB ?
-					  1 : TRIALS);
+		/* Where the cost is linear a few are enough. */
+		trials = size > GiB && max_size < 1024 * GiB ? 1 : TRIALS;
+		set_and_clear(name, size, trials);
+		set_and_clear_live(name, size, trials);
 	}
 }
 

@@ -94,7 +94,7 @@ static void guest_code(u64 cpu)
 	u64 state = cpu, i;
 
 	for (;;) {
-		for (i = 0; i < 300; i++)
+		for (i = 0; i < 100; i++)
 			hammer(cpu, random_next(&state) % NR_PAGES);
 		GUEST_SYNC(0);
 	}
@@ -292,6 +292,12 @@ static void check_last(int cpu)
 	}
 }
 
+static bool enough_was_done(void)
+{
+	return atomic_load(&conversions) >= 100 &&
+	       atomic_load(&entries) >= 20 * nr_vcpus;
+}
+
 static void run_mode(enum mode m, enum vm_mem_backing_src_type src)
 {
 	pthread_t threads[MAX_VCPUS + 3];
@@ -316,7 +322,9 @@ static void run_mode(enum mode m, enum vm_mem_backing_src_type src)
 	if (m & CHURN)
 		pthread_create(&threads[n++], NULL, run_churner, NULL);
 
-	sleep(seconds);
+	/* A slow machine takes longer until everybody had a turn. */
+	for (i = 0; i < seconds * 10 || !enough_was_done(); i++)
+		usleep(100000);
 	atomic_store(&stop, true);
 	for (i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
@@ -328,8 +336,6 @@ static void run_mode(enum mode m, enum vm_mem_backing_src_type src)
 		m & CHURN ? ", churn" : "", m & PUNCH ? ", punch" : "",
 		m & PREFAULT ? ", pre-fault" : "", atomic_load(&conversions),
 		atomic_load(&entries), atomic_load(&faults));
-	TEST_ASSERT(atomic_load(&conversions) && atomic_load(&entries),
-		    "Both sides should have got something done");
 	kvm_vm_free(vm);
 	private_slot_destroy(&slot);
 }

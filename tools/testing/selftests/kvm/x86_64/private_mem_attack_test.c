@@ -49,7 +49,7 @@ static void expect_failure(long ret, int expected, const char *what)
 static void test_create(struct kvm_vm *vm)
 {
 	struct kvm_create_guest_memfd args = { .size = PG };
-	int i;
+	int i, fd;
 
 	expect_failure(__vm_create_guest_memfd(vm, 0, 0), EINVAL, "Size 0");
 	expect_failure(__vm_create_guest_memfd(vm, 1, 0), EINVAL,
@@ -63,12 +63,11 @@ static void test_create(struct kvm_vm *vm)
 	for (i = 0; i < 64; i++)
 		expect_failure(__vm_create_guest_memfd(vm, PG, 1ull << i),
 			       EINVAL, "A flag");
-	for (i = 0; i < ARRAY_SIZE(args.reserved); i++) {
-		memset(args.reserved, 0, sizeof(args.reserved));
-		args.reserved[i] = 1;
-		expect_failure(__vm_ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args),
-			       EINVAL, "A reserved field");
-	}
+	/* As in mainline, which never looked at it. */
+	memset(args.reserved, 0xff, sizeof(args.reserved));
+	fd = __vm_ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
+	TEST_ASSERT(fd >= 0, "The reserved fields should be ignored");
+	close(fd);
 	expect_failure(ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, 8), EFAULT,
 		       "An unreadable argument");
 }
