@@ -18,14 +18,16 @@ export LOCALVERSION=
 say() { echo "$(basename "$0"): $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# One build at a time: build/tree can be but one thing. Held until the script ends;
+# One at a time uses a thing of build/ ("tree", "series"). Held until the script ends;
 # a script called by one that holds the lock shares it.
-lock() {
-	[ -z "${BUILD_LOCKED:-}" ] || return 0
+lock() { # NAME
+	local fd
+
+	[[ " ${BUILD_LOCKS:-} " != *" $1 "* ]] || return 0
 	mkdir -p "$BUILD"
-	exec 9>"$BUILD/.lock"
-	flock -n 9 || { say "waiting for another build in build/"; flock 9; }
-	export BUILD_LOCKED=1
+	exec {fd}>"$BUILD/.lock-$1"
+	flock -n "$fd" || { say "waiting for another script that uses build/$1"; flock "$fd"; }
+	export BUILD_LOCKS="${BUILD_LOCKS:-} $1"
 }
 
 # The tree's git, whatever the user's own settings are.

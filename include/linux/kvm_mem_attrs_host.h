@@ -61,6 +61,11 @@ bool kvm_arch_mem_attrs_valid(struct kvm *kvm, u64 attrs);
 bool kvm_arch_pre_set_mem_attrs(struct kvm *kvm, struct kvm_gfn_range *range,
 				unsigned long old, unsigned long new);
 /*
+ * Arch: whether any page of [start, end) may be mapped; a wrong yes only costs
+ * time.  Called as the above.
+ */
+bool kvm_arch_may_have_mappings(struct kvm *kvm, gfn_t start, gfn_t end);
+/*
  * Arch: compare and exchange 1, 2, 4 or 8 bytes of userspace memory with page
  * faults disabled: 0, 1 if another value was found (now in *@old), or -EFAULT.
  */

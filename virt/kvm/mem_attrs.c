@@ -157,40 +157,25 @@ void kvm_mem_attrs_destroy_vm(struct kvm *kvm)
 }
 
 /*
- * Cut @op down to the pages between the first and the last that change.
- * Returns 0 if nothing changes, 1 if something does, or -EINVAL if a page
- * would get a combination of attributes that this VM can not enforce.
+ * Whether the VM can enforce what an update would leave on each page.  A set
+ * has one result, which the ioctl has looked at.
  */
-static int mem_attrs_trim(struct kvm *kvm, struct kvm_mem_attrs_op *op)
+static bool mem_attrs_results_valid(struct kvm *kvm,
+				    const struct kvm_mem_attrs_op *op)
 {
 	struct kvm_attr_extent ext;
-	gfn_t changed_first = 0, changed_last = 0, gfn = op->first;
-	bool changed = false;
+	struct kvm_attr_iter iter;
 
-	do {
-		unsigned long new;
+	if (!op->keep)
+		return true;
 
-		kvm_attr_store_extent(&kvm->mem_attrs->store, gfn, op->last,
-				      &ext);
-		gfn = ext.last + 1;
+	kvm_attr_iter_init(&iter, &kvm->mem_attrs->store, op->first, op->last);
+	while (kvm_attr_iter_next(&iter, &ext)) {
+		if (!kvm_arch_mem_attrs_valid(kvm, op_result(op, ext.attrs)))
+			return false;
 		cond_resched();
-
-		new = op_result(op, ext.attrs);
-		if (new == ext.attrs)
-			continue;
-
-		if (!kvm_arch_mem_attrs_valid(kvm, new))
-			return -EINVAL;
-
-		if (!changed)
-			changed_first = ext.first;
-		changed_last = ext.last;
-		changed = true;
-	} while (ext.last != op->last);
-
-	op->first = changed_first;
-	op->last = changed_last;
-	return changed;
+	}
+	return true;
 }
 
 /* Fewer pages than this are zapped without dropping mmu_lock. */
@@ -251,26 +236,47 @@ static bool mem_attrs_pre_extent(struct kvm *kvm,
 	return flush;
 }
 
+/*
+ * One look per ZAP_ATOMIC_PAGES decides for all the small extents in there, of
+ * which there may be many, whether there is anything to zap.  @known is how far
+ * the last look went.  The answer stays true while the invalidation is in
+ * progress, except that things get zapped.
+ */
+static bool mem_attrs_may_be_mapped(struct kvm *kvm,
+				    const struct kvm_mem_attrs_op *op,
+				    const struct kvm_attr_extent *ext,
+				    gfn_t *known, bool *mapped)
+{
+	if (ext->first == op->first && ext->last == op->last)
+		return true;
+	if (ext->last - ext->first >= ZAP_ATOMIC_PAGES)
+		return true;
+
+	if (ext->last >= *known) {
+		*known = round_up(ext->last + 1, ZAP_ATOMIC_PAGES);
+		*mapped = kvm_arch_may_have_mappings(kvm, ext->first, *known);
+	}
+	return *mapped;
+}
+
 /* Zap or narrow what is mapped of each extent that changes. */
 static void mem_attrs_pre(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 {
 	struct kvm_attr_extent ext;
-	gfn_t gfn = op->first;
-	bool flush = false;
+	struct kvm_attr_iter iter;
+	bool mapped, flush = false;
+	gfn_t known = 0;
 
 	lockdep_assert_held_write(&kvm->mmu_lock);
 
-	do {
-		unsigned long new;
+	kvm_attr_iter_init(&iter, &kvm->mem_attrs->store, op->first, op->last);
+	while (kvm_attr_iter_next(&iter, &ext)) {
+		unsigned long new = op_result(op, ext.attrs);
 
-		kvm_attr_store_extent(&kvm->mem_attrs->store, gfn, op->last,
-				      &ext);
-		gfn = ext.last + 1;
-
-		new = op_result(op, ext.attrs);
-		if (new != ext.attrs)
+		if (new != ext.attrs &&
+		    mem_attrs_may_be_mapped(kvm, op, &ext, &known, &mapped))
 			flush = mem_attrs_pre_extent(kvm, &ext, new, flush);
-	} while (ext.last != op->last);
+	}
 
 	mem_attrs_flush(kvm, flush);
 }
@@ -291,6 +297,7 @@ static void mem_attrs_commit(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 {
 	gfn_t mask = (1ULL << kvm_arch_max_mapping_order()) - 1;
+	unsigned long first = op->first, last = op->last;
 	int r;
 
 	lockdep_assert_held(&kvm->slots_lock);
@@ -303,9 +310,15 @@ static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	if (r)
 		return r;
 
-	r = mem_attrs_trim(kvm, op);
-	if (r <= 0)
-		return r;
+	if (!mem_attrs_results_valid(kvm, op))
+		return -EINVAL;
+
+	if (!kvm_attr_store_trim(&kvm->mem_attrs->store, &first, &last,
+				 op->keep, op->set))
+		return 0;
+
+	op->first = first;
+	op->last = last;
 
 	r = kvm_attr_store_prepare(&kvm->mem_attrs->store, op->first, op->last,
 				   op->keep, op->set);
@@ -508,35 +521,40 @@ static int kvm_vm_update_mem_attrs(struct kvm *kvm, void __user *argp)
  */
 #define KVM_GET_ATTRS_MAX	65536
 
-static void mem_attrs_fill_extent(struct kvm *kvm, gfn_t first, gfn_t last,
-				  struct kvm_memory_attributes_extent *uext)
+static void mem_attrs_emit(struct kvm_get_memory_attributes *args,
+			   const struct kvm_attr_extent *ext,
+			   struct kvm_memory_attributes_extent *uext)
 {
-	struct kvm_attr_extent ext = { .first = first, .last = last };
+	uext->address = gfn_to_gpa(ext->first);
+	uext->size = gfn_to_gpa(ext->last - ext->first + 1);
+	uext->attributes = ext->attrs;
 
-	if (kvm->mem_attrs)
-		kvm_attr_store_extent(&kvm->mem_attrs->store, first, last,
-				      &ext);
-
-	uext->address = gfn_to_gpa(ext.first);
-	uext->size = gfn_to_gpa(ext.last - ext.first + 1);
-	uext->attributes = ext.attrs;
+	args->address += uext->size;
+	args->size -= uext->size;
 }
 
 static void mem_attrs_collect(struct kvm *kvm,
 			      struct kvm_get_memory_attributes *args,
 			      struct kvm_memory_attributes_extent *extents)
 {
-	gfn_t last = gpa_to_gfn(args->address + args->size - 1);
-	u32 i;
+	struct kvm_attr_extent ext = {
+		.first = gpa_to_gfn(args->address),
+		.last = gpa_to_gfn(args->address + args->size - 1),
+	};
+	u32 room = args->nr_extents, i = 0;
+	struct kvm_attr_iter iter;
 
 	lockdep_assert_held(&kvm->slots_lock);
 
-	for (i = 0; i < args->nr_extents && args->size; i++) {
-		mem_attrs_fill_extent(kvm, gpa_to_gfn(args->address), last,
-				      &extents[i]);
-		args->address += extents[i].size;
-		args->size -= extents[i].size;
-		cond_resched();
+	if (!kvm->mem_attrs) {
+		mem_attrs_emit(args, &ext, &extents[i++]);
+	} else {
+		kvm_attr_iter_init(&iter, &kvm->mem_attrs->store, ext.first,
+				   ext.last);
+		while (i < room && kvm_attr_iter_next(&iter, &ext)) {
+			mem_attrs_emit(args, &ext, &extents[i++]);
+			cond_resched();
+		}
 	}
 	args->nr_extents = i;
 }

@@ -62,16 +62,19 @@
  *  the caller's     serialises prepare .. commit/abort; taken before prepare,
  *  writer mutex     held until after commit or abort; also excludes writers
  *  (slots_lock)     from those readers that need an exact answer about a range
- *  xa_lock          the nodes while the tree is changed; innermost, taken and
- *                   released here, nests inside mmu_lock (commit)
+ *  xa_lock          the nodes while the tree is changed, and nr_commits;
+ *                   innermost, taken and released here, nests inside mmu_lock
  *  RCU              nodes stay allocated while a reader walks them
+ *  nr_commits       readers start over if it changes between the two loads
+ *                   that it takes to look up a page within an entry
  *  ===============  =======================================================
  *
  * What lockless readers see
  *
  * A page's old value or its new one, never anything else, and its new one once
  * commit() has returned.  Different pages may be seen to change in any order.
- * The order returned by kvm_attr_store_uniform_order() can be too small while a
+ * That is true of get and uniform_order; whatever looks at a range needs
+ * writers excluded.  The order returned by kvm_attr_store_uniform_order() can be too small while a
  * writer is between prepare and commit or abort; whether it is still right
  * when it is used is for the caller to check, as for any lockless lookup.
  *
@@ -89,6 +92,8 @@
 #include <linux/minmax.h>
 #include <linux/rcupdate.h>
 #include <linux/xarray.h>
+
+#include <asm/barrier.h>
 
 #include "mem_attrs_store.h"
 
@@ -216,7 +221,7 @@ static unsigned int skip_zeroes(const struct xa_state *xas, unsigned long last)
 
 /*
  * Describes the pages from xas->xa_index on that are in one entry, or in
- * neighbouring empty slots, and moves xas behind them.
+ * neighbouring empty slots, and moves xas behind them.  Needs writers excluded.
  */
 static void next_piece(struct xa_state *xas, unsigned long last,
 		       struct kvm_attr_extent *piece)
@@ -225,12 +230,6 @@ static void next_piece(struct xa_state *xas, unsigned long last,
 	void *entry;
 
 	entry = xas_is_node(xas) ? next_slot(xas) : xas_load(xas);
-	/* Only with writers at work: nodes have gone, start over. */
-	while (xa_is_retry(entry) || xa_is_sibling(entry)) {
-		xas_reset(xas);
-		entry = xas_load(xas);
-	}
-
 	piece->first = xas->xa_index;
 	if (!xas_is_node(xas)) {
 		piece->attrs = entry ? xa_to_value(entry) : 0;
@@ -257,6 +256,7 @@ static void next_piece(struct xa_state *xas, unsigned long last,
 void kvm_attr_store_init(struct kvm_attr_store *store)
 {
 	xa_init_flags(&store->xa, XA_FLAGS_ACCOUNT);
+	store->nr_commits = 0;
 }
 
 void kvm_attr_store_destroy(struct kvm_attr_store *store)
@@ -264,10 +264,53 @@ void kvm_attr_store_destroy(struct kvm_attr_store *store)
 	xa_destroy(&store->xa);
 }
 
+/*
+ * A page in the middle of an entry is found in two steps: its own slot refers
+ * to the entry's first one, which is then loaded.  In between the page may have
+ * been cut off, and the first slot's pages, not this page, given a new value.
+ * Cutting comes before nr_commits goes up, and that comes before the value.
+ */
+static bool is_stale(struct kvm_attr_store *store, const struct xa_state *xas,
+		     unsigned int nr_commits)
+{
+	const struct xa_node *node = xas->xa_node;
+
+	if (!xas_is_node(xas) ||
+	    xas->xa_offset == ((xas->xa_index >> node->shift) & XA_CHUNK_MASK))
+		return false;
+
+	/* Pairs with smp_store_release() and the stores behind it in commit. */
+	smp_rmb();
+	return READ_ONCE(store->nr_commits) != nr_commits;
+}
+
+/* The entry for a page, NULL for zero; for readers without locks but RCU. */
+static void *load_entry(struct kvm_attr_store *store, struct xa_state *xas)
+{
+	unsigned int nr_commits;
+	void *entry;
+
+	/* Another turn means that a commit has come along. */
+	for (;; xas_reset(xas)) {
+		/* Pairs with smp_store_release() in commit. */
+		nr_commits = smp_load_acquire(&store->nr_commits);
+		entry = xas_load(xas);
+		if (!xa_is_retry(entry) && !is_stale(store, xas, nr_commits))
+			break;
+	}
+
+	return xa_is_zero(entry) ? NULL : entry;
+}
+
 unsigned long kvm_attr_store_get(struct kvm_attr_store *store,
 				 unsigned long index)
 {
-	void *entry = xa_load(&store->xa, index);
+	XA_STATE(xas, &store->xa, index);
+	void *entry;
+
+	rcu_read_lock();
+	entry = load_entry(store, &xas);
+	rcu_read_unlock();
 
 	return entry ? xa_to_value(entry) : 0;
 }
@@ -325,12 +368,7 @@ static unsigned int uniform_block(struct kvm_attr_store *store,
 	void *entry;
 
 	rcu_read_lock();
-	do {
-		entry = xas_load(&xas);
-		if (xa_is_zero(entry))
-			entry = NULL;
-	} while (xas_retry(&xas, entry));
-
+	entry = load_entry(store, &xas);
 	if (entry)
 		order = entry_order(&xas);
 	else if (xas_is_node(&xas))
@@ -973,6 +1011,8 @@ void kvm_attr_store_commit(struct kvm_attr_store *store,
 	const struct attr_change change = { first, last, keep, set };
 
 	xa_lock(&store->xa);
+	/* Pairs with load_entry(): after what prepare did, before new values. */
+	smp_store_release(&store->nr_commits, store->nr_commits + 1);
 	if (!commit_block(store, &change)) {
 		if (keep)
 			commit_runs(store, &change);

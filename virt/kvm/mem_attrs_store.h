@@ -20,6 +20,7 @@
 
 struct kvm_attr_store {
 	struct xarray xa;
+	unsigned int nr_commits;
 };
 
 /* [first, last], both included, all of it with value attrs (0: no entry). */
@@ -48,7 +49,7 @@ unsigned int kvm_attr_store_uniform_order(struct kvm_attr_store *store,
 					  unsigned long index,
 					  unsigned int max_order);
 
-/* Exact answers need writers excluded: the caller serialises as for set. */
+/* From here on writers must be excluded: the caller serialises as for a set. */
 bool kvm_attr_store_range_has(struct kvm_attr_store *store,
 			      unsigned long first, unsigned long last,
 			      unsigned long mask, unsigned long attrs);
@@ -86,8 +87,9 @@ bool kvm_attr_iter_next(struct kvm_attr_iter *iter,
 
 /*
  * Writers, serialised by the caller: prepare, then commit or abort of the same
- * range; a prepare that failed has left nothing to abort.  Only prepare sleeps or fails, only commit changes what readers see.
- * Each page's new value is (old & keep) | set.
+ * range; a prepare that failed has left nothing to abort.  Only prepare sleeps
+ * or fails, only commit changes what readers see.  Each page's new value is
+ * (old & keep) | set.
  */
 int kvm_attr_store_prepare(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,

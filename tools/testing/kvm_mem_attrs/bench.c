@@ -9,8 +9,8 @@
 #include "shim.h"
 #include "mem_attrs_store.h"
 
-#define BASE		(1UL << 20)
-#define GIB_PAGES	(1UL << 18)
+#define BASE		BIT(20)
+#define GIB_PAGES	BIT(18)
 #define PRIVATE		8UL
 
 static struct kvm_attr_store store;

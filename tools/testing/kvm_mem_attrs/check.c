@@ -17,9 +17,9 @@
 } while (0)
 
 /* splitmix64: small, and the same sequence everywhere. */
-uint64_t random_next(struct random *random)
+u64 random_next(struct random *random)
 {
-	uint64_t z = random->state += 0x9e3779b97f4a7c15ULL;
+	u64 z = random->state += 0x9e3779b97f4a7c15ULL;
 
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
@@ -208,7 +208,7 @@ static bool expected_block(const struct walk *walk, unsigned long *first,
 			   unsigned int *order)
 {
 	const struct model *model = walk->model;
-	unsigned int cell, bits;
+	unsigned int cell;
 	unsigned long last;
 
 	if (walk->next > KVM_ATTR_MAX_INDEX)
@@ -223,8 +223,9 @@ static bool expected_block(const struct walk *walk, unsigned long *first,
 		return false;
 
 	last = model->start[run_end(model, cell)] - 1;
-	bits = *first ? __ffs(*first) : BITS_PER_LONG;
-	*order = min(bits, (unsigned int)ilog2(last - *first + 1));
+	*order = ilog2(last - *first + 1);
+	if (*first)
+		*order = min_t(unsigned int, *order, __ffs(*first));
 	return true;
 }
 

@@ -24,7 +24,7 @@ struct model {
 };
 
 struct random {
-	uint64_t state;
+	u64 state;
 };
 
 /* A change of the cells [from, to). */
@@ -33,7 +33,7 @@ struct change {
 	unsigned long keep, set;
 };
 
-uint64_t random_next(struct random *random);
+u64 random_next(struct random *random);
 unsigned long random_below(struct random *random, unsigned long limit);
 
 /* Sorts the borders, drops duplicates, adds 0 and 2^52. */
@@ -77,6 +77,6 @@ void change_abort(struct kvm_attr_store *store, const struct model *model,
 
 /* KTAP: one line for each test, in order. */
 void tap_plan(unsigned int nr_tests);
-void tap_ok(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void __printf(1, 2) tap_ok(const char *fmt, ...);
 
 #endif /* CHECK_H */

@@ -11,11 +11,11 @@
 #define MAX_CHANGES	64
 
 struct input {
-	const uint8_t *data;
+	const u8 *data;
 	size_t size;
 };
 
-static uint8_t next_byte(struct input *input)
+static u8 next_byte(struct input *input)
 {
 	if (!input->size)
 		return 0;
@@ -35,7 +35,7 @@ static unsigned long next_border(struct input *input)
 static void one_change(struct kvm_attr_store *store, struct model *model,
 		       struct input *input)
 {
-	uint8_t how = next_byte(input), attrs = next_byte(input);
+	u8 how = next_byte(input), attrs = next_byte(input);
 	struct change change;
 	unsigned int last;
 
@@ -65,7 +65,7 @@ static void one_change(struct kvm_attr_store *store, struct model *model,
 	check_page(store, model, model->start[last + 1] - 1);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
 	struct input input = { data, size };
 	struct kvm_attr_store store;

@@ -17,8 +17,8 @@
 #define NR_READERS	3
 
 /* Steps of a cell in the upper bits, allowed values as a bit mask below. */
-static uint64_t allowed[MAX_CELLS];
-#define STEP		(1UL << 16)
+static u64 allowed[MAX_CELLS];
+#define STEP		BIT(16)
 #define VALUES(state)	((state) & (STEP - 1))
 
 /* Changes that have begun to be committed, and that are: equal while quiet. */
@@ -28,16 +28,16 @@ static struct kvm_attr_store store;
 static struct model model;
 static unsigned long nr_lookups;
 
-static void allow(unsigned int cell, uint64_t values)
+static void allow(unsigned int cell, u64 values)
 {
-	uint64_t state = allowed[cell] / STEP * STEP + STEP + values;
+	u64 state = allowed[cell] / STEP * STEP + STEP + values;
 
 	__atomic_store_n(&allowed[cell], state, __ATOMIC_SEQ_CST);
 }
 
 static void read_value(unsigned int cell, unsigned long index)
 {
-	uint64_t before, after;
+	u64 before, after;
 	unsigned long attrs;
 
 	before = __atomic_load_n(&allowed[cell], __ATOMIC_SEQ_CST);

@@ -50,6 +50,14 @@ void shim_warn(const char *file, int line, const char *what)
 	fprintf(stderr, "# WARNING %s:%d: %s\n", file, line, what);
 }
 
+void shim_yield(void)
+{
+	static __thread unsigned int nr;
+
+	if (!shim_locks_held && !(++nr & 127))
+		sched_yield();
+}
+
 void rcu_read_lock(void)
 {
 	if (shim_rcu_depth++)

@@ -34,7 +34,9 @@
 #endif
 
 /* types.h, compiler.h, export.h, errno */
+typedef uint8_t u8;
 typedef uint32_t u32;
+typedef uint64_t u64;
 typedef unsigned int gfp_t;
 
 struct list_head {
@@ -53,6 +55,8 @@ struct list_lru;
 #define __force
 #define __must_check
 #define __must_hold(x)
+#define __noreturn		__attribute__((noreturn))
+#define __printf(a, b)		__attribute__((format(printf, a, b)))
 #define likely(x)		__builtin_expect(!!(x), 1)
 #define unlikely(x)		__builtin_expect(!!(x), 0)
 #define EXPORT_SYMBOL(x)	extern int shim_export_##x
@@ -63,6 +67,7 @@ struct list_lru;
 
 /* kernel.h, minmax.h, log2.h, bitops.h, bitmap.h: for 64 bits */
 #define BITS_PER_LONG		64
+#define BIT(nr)			(1UL << (nr))
 #define DIV_ROUND_UP(n, d)	(((n) + (d) - 1) / (d))
 #define min(a, b) ({							\
 	typeof(a) min_a = (a);						\
@@ -134,8 +139,7 @@ static inline unsigned long find_next_bit(const unsigned long *map,
 }
 
 /* bug.h, printk.h */
-void shim_bug(const char *file, int line, const char *what)
-	__attribute__((noreturn));
+void __noreturn shim_bug(const char *file, int line, const char *what);
 void shim_warn(const char *file, int line, const char *what);
 
 #define BUG()			shim_bug(__FILE__, __LINE__, "BUG")
@@ -220,6 +224,13 @@ static inline void spin_unlock(spinlock_t *lock)
 
 /* rcupdate.h */
 extern __thread int shim_rcu_depth;
+/* Now and then a reader lets others run between two loads. */
+void shim_yield(void);
+#ifdef SHIM_DAWDLE
+#define shim_dawdle()			shim_yield()
+#else
+#define shim_dawdle()			do { } while (0)
+#endif
 
 void rcu_read_lock(void);
 void rcu_read_unlock(void);
@@ -230,6 +241,7 @@ void rcu_barrier(void);
 #define rcu_access_pointer(p)		__atomic_load_n(&(p), __ATOMIC_RELAXED)
 #define rcu_dereference_check(p, c) ({					\
 	shim_check((c) || shim_rcu_depth);				\
+	shim_dawdle();							\
 	rcu_dereference_raw(p);						\
 })
 #define rcu_dereference_protected(p, c) ({				\
@@ -238,6 +250,20 @@ void rcu_barrier(void);
 })
 #define rcu_assign_pointer(p, v)	__atomic_store_n(&(p), (v), __ATOMIC_RELEASE)
 #define RCU_INIT_POINTER(p, v)		__atomic_store_n(&(p), (v), __ATOMIC_RELAXED)
+
+/* asm/barrier.h */
+#define READ_ONCE(x)			__atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define smp_load_acquire(p)		__atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define smp_store_release(p, v)		__atomic_store_n(p, v, __ATOMIC_RELEASE)
+#define smp_rmb()			shim_rmb()
+
+/* ThreadSanitizer knows no fences; its loads here are acquiring ones anyway. */
+static inline void shim_rmb(void)
+{
+#ifndef __SANITIZE_THREAD__
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+#endif
+}
 
 /* gfp.h, slab.h, sched/mm.h */
 #define __GFP_NOWARN		0x1u

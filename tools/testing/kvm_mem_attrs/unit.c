@@ -7,9 +7,9 @@
  */
 #include "check.h"
 
-#define GIB_PAGES	(1UL << 18)
+#define GIB_PAGES	BIT(18)
 #define PRIVATE		8UL
-#define BASE		(1UL << 20)
+#define BASE		BIT(20)
 
 #define expect(x) do {							\
 	if (!(x)) {							\
@@ -210,7 +210,7 @@ static void abort_leaves_nothing(void)
 	expect(shim_nodes == nodes && order(BASE + 77, 18) == 18);
 
 	expect(!kvm_attr_store_prepare(&store, 1, 1UL << 50, 0, 7));
-	expect(!get(1) && get(BASE) == PRIVATE && !get(1UL << 50));
+	expect(!get(1) && get(BASE) == PRIVATE && !getBIT(50));
 	expect(nr_extents(0, KVM_ATTR_MAX_INDEX) == 3);
 	kvm_attr_store_abort(&store, 1, 1UL << 50);
 	rcu_barrier();

@@ -33,6 +33,8 @@
 #include "mmu.h"
 #include "mmu_internal.h"
 #include "mem_attrs.h"
+#include "spte.h"
+#include "tdp_iter.h"
 
 u64 kvm_arch_supported_mem_attrs(struct kvm *kvm)
 {
@@ -60,6 +62,46 @@ bool kvm_arch_pre_set_mem_attrs(struct kvm *kvm, struct kvm_gfn_range *range,
 	return kvm_unmap_gfn_range(kvm, range);
 }
 
+#ifdef CONFIG_X86_64
+static bool root_has_leafs(struct kvm_mmu_page *root, gfn_t start, gfn_t end)
+{
+	struct tdp_iter iter;
+	bool found = false;
+
+	rcu_read_lock();
+	for_each_tdp_pte(iter, root, start, end) {
+		if (is_shadow_present_pte(iter.old_spte) &&
+		    is_last_spte(iter.old_spte, iter.level)) {
+			found = true;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return found;
+}
+
+bool kvm_arch_may_have_mappings(struct kvm *kvm, gfn_t start, gfn_t end)
+{
+	struct kvm_mmu_page *root;
+
+	lockdep_assert_held_write(&kvm->mmu_lock);
+
+	if (kvm_memslots_have_rmaps(kvm))
+		return true;
+
+	list_for_each_entry(root, &kvm->arch.tdp_mmu_roots, link)
+		if (root_has_leafs(root, start, end))
+			return true;
+
+	return false;
+}
+#else
+bool kvm_arch_may_have_mappings(struct kvm *kvm, gfn_t start, gfn_t end)
+{
+	return true;
+}
+#endif
+
 /*
  * The largest level <= @max_level at which a mapping around @gfn has the same
  * attributes everywhere.
@@ -68,7 +110,7 @@ int kvm_mmu_attrs_max_level(struct kvm *kvm, gfn_t gfn, int max_level)
 {
 	unsigned int order;
 
-	if (!kvm_has_mem_attrs(kvm) || max_level <= PG_LEVEL_4K)
+	if (max_level <= PG_LEVEL_4K)
 		return max_level;
 
 	lockdep_assert_held(&kvm->mmu_lock);

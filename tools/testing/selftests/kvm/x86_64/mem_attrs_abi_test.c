@@ -232,7 +232,7 @@ int main(int argc, char *argv[])
 {
 	struct kvm_vm *vm;
 
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_MEMORY_ATTRIBUTES));
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_GET_MEMORY_ATTRIBUTES));
 	test_default_vm();
 
 	TEST_REQUIRE_PROTECTED_VM();

@@ -66,6 +66,9 @@ static u64 word_gpa(int cpu, u64 page)
 /* Last number that was written to each page. */
 static u64 last[MAX_VCPUS][NR_PAGES];
 
+/* Some writes are KVM's: it emulates them, if it can be told to. */
+static bool forced;
+
 static u64 random_next(u64 *state)
 {
 	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
@@ -86,7 +89,11 @@ static void hammer(int cpu, u64 page)
 	if (!last[cpu][page])
 		last[cpu][page] = should;
 	last[cpu][page]++;
-	WRITE_ONCE(*p, last[cpu][page]);
+	if (forced && page % 4 == 0)
+		asm volatile("ud2; .ascii \"kvm\"; mov %0, (%1)"
+			     :: "r"(last[cpu][page]), "r"(p) : "memory");
+	else
+		WRITE_ONCE(*p, last[cpu][page]);
 }
 
 static void guest_code(u64 cpu)
@@ -139,13 +146,14 @@ static void random_range(unsigned int *seed, u64 *gpa, u64 *size)
 /* Converters take turns, or none could tell what the other leaves behind. */
 static pthread_mutex_t convert_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* Of the shared copies of some pages of the range. */
 static u64 checksum(u64 gpa, u64 size)
 {
-	u64 sum = 0, page, first = (gpa - SLOT_GPA) / PG;
+	u64 sum = 0, page, first = (gpa - SLOT_GPA) / PG, nr = size / PG;
 	u64 *word;
 	int cpu;
 
-	for (page = first; page < first + size / PG; page++) {
+	for (page = first; page < first + nr; page += nr / 32 + 1) {
 		for (cpu = 0; cpu < nr_vcpus; cpu++) {
 			word = (void *)private_slot_hva(&slot,
 							word_gpa(cpu, page));
@@ -184,7 +192,7 @@ static void *run_converter(void *arg)
 		convert(&seed);
 		pthread_mutex_unlock(&convert_lock);
 		/* Faults wait for conversions to end: leave them a chance. */
-		usleep(rand_r(&seed) % 1000);
+		usleep(rand_r(&seed) % 4000);
 	}
 	return NULL;
 }
@@ -342,19 +350,26 @@ static void run_mode(enum mode m, enum vm_mem_backing_src_type src)
 
 static void help(const char *name)
 {
-	printf("usage: %s [-n vcpus] [-t seconds for each mode] [-s backing]\n",
+	printf("usage: %s [-n vcpus] [-t seconds for each mode] [-s backing] [-m mode]\n",
 	       name);
+	printf(" -m: only this mode: 1 churn + 2 punch + 4 pre-fault\n");
 	backing_src_help("-s");
 	exit(1);
 }
 
 int main(int argc, char *argv[])
 {
+	static const enum mode modes[] = {
+		CONVERT, PREFAULT, CHURN, PUNCH, CHURN | PREFAULT,
+	};
 	enum vm_mem_backing_src_type src = DEFAULT_VM_MEM_SRC;
-	int opt;
+	int only = -1, opt, i;
 
-	while ((opt = getopt(argc, argv, "hn:t:s:")) != -1) {
+	while ((opt = getopt(argc, argv, "hm:n:t:s:")) != -1) {
 		switch (opt) {
+		case 'm':
+			only = atoi(optarg);
+			break;
 		case 'n':
 			nr_vcpus = atoi(optarg);
 			break;
@@ -375,10 +390,10 @@ int main(int argc, char *argv[])
 	if (is_hugetlb(src))
 		require_hugetlb_pages(SLOT_SIZE / PG_SIZE_2M + 1);
 
-	run_mode(CONVERT, src);
-	run_mode(PREFAULT, src);
-	run_mode(CHURN, src);
-	run_mode(PUNCH, src);
-	run_mode(CHURN | PREFAULT, src);
+	forced = enable_forced_emulation();
+	if (only >= 0)
+		run_mode(only, src);
+	for (i = 0; only < 0 && i < ARRAY_SIZE(modes); i++)
+		run_mode(modes[i], src);
 	return 0;
 }
