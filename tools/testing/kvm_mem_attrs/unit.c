@@ -210,7 +210,7 @@ static void abort_leaves_nothing(void)
 	expect(shim_nodes == nodes && order(BASE + 77, 18) == 18);
 
 	expect(!kvm_attr_store_prepare(&store, 1, 1UL << 50, 0, 7));
-	expect(!get(1) && get(BASE) == PRIVATE && !getBIT(50));
+	expect(!get(1) && get(BASE) == PRIVATE && !get(BIT(50)));
 	expect(nr_extents(0, KVM_ATTR_MAX_INDEX) == 3);
 	kvm_attr_store_abort(&store, 1, 1UL << 50);
 	rcu_barrier();

@@ -110,9 +110,6 @@ int kvm_mmu_attrs_max_level(struct kvm *kvm, gfn_t gfn, int max_level)
 {
 	unsigned int order;
 
-	if (max_level <= PG_LEVEL_4K)
-		return max_level;
-
 	lockdep_assert_held(&kvm->mmu_lock);
 
 	order = __kvm_mem_attrs_uniform_order(kvm, gfn,
