@@ -65,17 +65,24 @@
  *  xa_lock          the nodes while the tree is changed, and nr_commits;
  *                   innermost, taken and released here, nests inside mmu_lock
  *  RCU              nodes stay allocated while a reader walks them
- *  nr_commits       readers start over if it changes between the two loads
- *                   that it takes to look up a page within an entry
+ *  nr_commits       no lock: tells readers that a commit came in between
  *  ===============  =======================================================
  *
  * What lockless readers see
  *
- * A page's old value or its new one, never anything else, and its new one once
- * commit() has returned.  Different pages may be seen to change in any order.
- * That is true of get and uniform_order; whatever looks at a range needs
- * writers excluded.  The order returned by kvm_attr_store_uniform_order() can be too small while a
- * writer is between prepare and commit or abort; whether it is still right
+ * get and uniform_order need no lock; what looks at a range needs writers
+ * excluded.  A page reads as its old value or as its new one, never as anything
+ * else, and as its new one once commit() has returned.  Different pages may be
+ * seen to change in any order.
+ *
+ * A page within an entry takes two loads: its own slot says where the entry
+ * begins, then that slot gives the value.  In between the page may be cut off,
+ * and the other slot be given a value that is not this page's.  The cut is
+ * prepare()'s, the value is commit()'s, and nr_commits goes up in between:
+ * readers look at it before and after, and start over if it has changed.
+ *
+ * The order that kvm_attr_store_uniform_order() returns can be too small while
+ * a writer is between prepare and commit or abort; whether it is still right
  * when it is used is for the caller to check, as for any lockless lookup.
  *
  * Lifetimes
@@ -97,7 +104,7 @@
 
 #include "mem_attrs_store.h"
 
-/* Pages [first, last] that shall all get attrs; changes: not all have it yet. */
+/* Pages [first, last] that shall all get attrs; changes: there are any. */
 struct attr_run {
 	unsigned long first;
 	unsigned long last;
@@ -155,16 +162,17 @@ static unsigned int head_order(unsigned long first, unsigned long last)
 	return first ? min_t(unsigned int, order, __ffs(first)) : order;
 }
 
-static bool is_block(unsigned long first, unsigned long last,
-		     unsigned int order)
-{
-	return last - first == (1UL << order) - 1;
-}
-
 /* The order of the largest aligned block that ends at last. */
 static unsigned int tail_order(unsigned long first, unsigned long last)
 {
 	return min_t(unsigned int, ilog2(last - first + 1), __ffs(last + 1));
+}
+
+/* With head_order(): is that block all of it? */
+static bool is_block(unsigned long first, unsigned long last,
+		     unsigned int order)
+{
+	return last - first == (1UL << order) - 1;
 }
 
 /*
@@ -264,12 +272,7 @@ void kvm_attr_store_destroy(struct kvm_attr_store *store)
 	xa_destroy(&store->xa);
 }
 
-/*
- * A page in the middle of an entry is found in two steps: its own slot refers
- * to the entry's first one, which is then loaded.  In between the page may have
- * been cut off, and the first slot's pages, not this page, given a new value.
- * Cutting comes before nr_commits goes up, and that comes before the value.
- */
+/* Did it take two loads, with a commit to come between them? */
 static bool is_stale(struct kvm_attr_store *store, const struct xa_state *xas,
 		     unsigned int nr_commits)
 {
@@ -671,7 +674,7 @@ static void release(struct kvm_attr_store *store, unsigned long index)
 		xa_delete_node(xas.xa_node, NULL);
 }
 
-/* Drops the node above the root that reserve_top() has put there. */
+/* Drops the node above the root that prepare_top() has put there. */
 static void release_top(struct kvm_attr_store *store)
 {
 	void *head = xa_head_locked(&store->xa);
@@ -711,10 +714,11 @@ static void cut_slots(struct xa_node *node, unsigned int offset,
 }
 
 /*
- * Cuts the entry at xas, of 2^order pages, so that a part begins at page at.  That gives exactly
- * the blocks of the canonical form.  A slot that has pages on both sides of at
- * is replaced with a node, whose halves then are an entry each.  These nodes
- * are allocated beforehand.
+ * Cuts the entry at xas, of 2^order pages, so that a part begins at page at.
+ * That gives exactly the blocks of the canonical form.  A slot that has pages
+ * on both sides of at is replaced with a node, whose halves then are an entry
+ * each; xas_split() can do that one level at a time.  The nodes are allocated
+ * beforehand.
  */
 static int cut(struct xa_state *xas, unsigned long at, unsigned int order,
 	       void *entry)

@@ -49,24 +49,36 @@ static unsigned long random_border(struct random *random, unsigned long around)
 	return index & KVM_ATTR_MAX_INDEX;
 }
 
-/* Cells in all sizes, or next to each other: there most merging happens. */
+/* About all that a root covers: then the tree changes its height. */
+static unsigned long root_border(struct random *random)
+{
+	unsigned int shift = random_below(random, 9) * XA_CHUNK_SHIFT;
+
+	return (1UL << shift) + random_below(random, 3) - 1;
+}
+
+/* Cells of all sizes, side by side (most merging happens there), or of roots. */
 static void random_model(struct random *random, struct model *model)
 {
-	unsigned long borders[MAX_CELLS - 1];
-	unsigned int i, n = 2 + random_below(random, 100);
 	unsigned long around = random_next(random) & KVM_ATTR_MAX_INDEX;
+	unsigned int i, n = 2 + random_below(random, 100);
+	unsigned int kind = random_below(random, 4);
 	unsigned int step = random_below(random, 19);
+	unsigned long borders[MAX_CELLS - 1];
 
 	if (random_below(random, 2))
 		around = 0;
-	if (random_below(random, 3)) {
-		for (i = 0; i < n; i++)
+	if (kind == 0)
+		n = 1 + n % 6;
+	around = around >> (step + 6) << (step + 6);
+	for (i = 0; i < n; i++) {
+		if (kind == 0)
+			borders[i] = root_border(random);
+		else if (kind == 1)
+			borders[i] = around + ((unsigned long)i << step);
+		else
 			borders[i] = random_border(random, around);
-	} else {
-		around = around >> (step + 6) << (step + 6);
-		for (i = 0; i < n; i++)
-			borders[i] = (around + ((unsigned long)i << step)) &
-				     KVM_ATTR_MAX_INDEX;
+		borders[i] &= KVM_ATTR_MAX_INDEX;
 	}
 	model_init(model, borders, n);
 }

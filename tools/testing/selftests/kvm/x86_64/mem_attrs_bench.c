@@ -11,9 +11,9 @@
  * kernel with the feature, of the one without, and of mainline can be compared
  * line by line.
  *
- * VALUE of a repeated operation is the median, which a timer interrupt in the
- * middle of one of them does not change, WORST the largest.  Where rows say
- * "mean of n", both are.
+ * VALUE is the median of several operations, which a timer interrupt in the
+ * middle of one does not change, or, where many were made, their mean.  WORST is
+ * the largest.
  *
  * usage: mem_attrs_bench [-m MAX_GIB] [ROW...]
  *   -m	largest range to set, in GiB (1024)
@@ -21,9 +21,8 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
-#include <errno.h>
+#include <err.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,16 +32,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <asm/kvm_para.h>
 #include <linux/kvm.h>
 
-#define KiB		(1ULL << 10)
-#define MiB		(1ULL << 20)
-#define GiB		(1ULL << 30)
+#define KiB		1024ULL
+#define MiB		(1024 * KiB)
+#define GiB		(1024 * MiB)
 #define PAGE		(4 * KiB)
 #define PRIVATE		KVM_MEMORY_ATTRIBUTE_PRIVATE
 
 /* Repetitions of what a row measures, fewer where one of them takes long. */
 #define TRIALS		9
+#define REPEAT		1000
 #define ENOUGH		(500ULL * 1000 * 1000)
 #define ARRAY_SIZE(x)	(sizeof(x) / sizeof((x)[0]))
 
@@ -66,18 +67,6 @@ struct vm {
 
 static int kvm_fd;
 static uint64_t max_size = 1024 * GiB;
-
-static void __attribute__((noreturn, format(printf, 1, 2)))
-die(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, " (%s)\n", strerror(errno));
-	exit(1);
-}
 
 static void report(const char *row, const char *unit, uint64_t value,
 		   uint64_t worst)
@@ -149,13 +138,13 @@ static void vm_add_memslot(struct vm *vm, bool protected)
 	} else {
 		vm->gmem = ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &gmem);
 		if (vm->gmem < 0)
-			die("KVM_CREATE_GUEST_MEMFD");
+			err(1, "KVM_CREATE_GUEST_MEMFD");
 		region.flags = KVM_MEM_GUEST_MEMFD;
 		region.guest_memfd = vm->gmem;
 		r = ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION2, &region);
 	}
 	if (r)
-		die("memslot of %llu MiB", (unsigned long long)vm->size >> 20);
+		err(1, "memslot of %llu MiB", (unsigned long long)vm->size >> 20);
 }
 
 static void vm_add_vcpu(struct vm *vm)
@@ -173,28 +162,28 @@ static void vm_add_vcpu(struct vm *vm)
 	vm->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
 		       vm->vcpu, 0);
 	if (vm->vcpu < 0 || vm->run == MAP_FAILED)
-		die("vCPU");
+		err(1, "vCPU");
 
 	code.type = 11;
 	code.selector = 8;
 	if (ioctl(vm->vcpu, KVM_GET_SREGS, &sregs))
-		die("KVM_GET_SREGS");
+		err(1, "KVM_GET_SREGS");
 	sregs.cs = code;
 	sregs.ds = data;
 	sregs.es = data;
 	sregs.ss = data;
 	sregs.cr0 |= 1;
 	if (ioctl(vm->vcpu, KVM_SET_SREGS, &sregs))
-		die("KVM_SET_SREGS");
+		err(1, "KVM_SET_SREGS");
 }
 
 /* Run the guest until it halts. */
 static void vm_run(struct vm *vm)
 {
 	if (ioctl(vm->vcpu, KVM_RUN, 0))
-		die("KVM_RUN");
+		err(1, "KVM_RUN");
 	if (vm->run->exit_reason != KVM_EXIT_HLT)
-		die("KVM_RUN: exit %u", vm->run->exit_reason);
+		errx(1, "KVM_RUN: exit %u", vm->run->exit_reason);
 }
 
 static void vm_load(struct vm *vm, const void *code, size_t size, uint64_t rdi)
@@ -205,7 +194,7 @@ static void vm_load(struct vm *vm, const void *code, size_t size, uint64_t rdi)
 
 	memcpy(vm->mem + CODE_GPA, code, size);
 	if (ioctl(vm->vcpu, KVM_SET_REGS, &regs))
-		die("KVM_SET_REGS");
+		err(1, "KVM_SET_REGS");
 }
 
 static struct vm vm_create(uint64_t size, bool protected)
@@ -214,12 +203,12 @@ static struct vm vm_create(uint64_t size, bool protected)
 
 	vm.fd = ioctl(kvm_fd, KVM_CREATE_VM, protected);
 	if (vm.fd < 0)
-		die("KVM_CREATE_VM");
+		err(1, "KVM_CREATE_VM");
 
 	vm.mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (vm.mem == MAP_FAILED)
-		die("mmap");
+		err(1, "mmap");
 	madvise(vm.mem, size, MADV_NOHUGEPAGE);
 
 	vm_add_memslot(&vm, protected);
@@ -259,7 +248,7 @@ static uint64_t set(struct vm *vm, uint64_t gpa, uint64_t size, uint64_t attrs)
 	r = ioctl(vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &args);
 	t = stop(t);
 	if (r)
-		die("KVM_SET_MEMORY_ATTRIBUTES %#llx+%#llx",
+		err(1, "KVM_SET_MEMORY_ATTRIBUTES %#llx+%#llx",
 		    (unsigned long long)gpa, (unsigned long long)size);
 	return t;
 }
@@ -269,9 +258,9 @@ static uint64_t set(struct vm *vm, uint64_t gpa, uint64_t size, uint64_t attrs)
  * the attributes are made, in bytes.  Before it is taken, what waits for a grace
  * period gets free, and slabs with nothing in use are given back.
  */
-static void shrink(const char *cache)
+static void shrink_cache(const char *cache)
 {
-	char path[128];
+	char path[512];
 	int fd;
 
 	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/shrink", cache);
@@ -279,7 +268,7 @@ static void shrink(const char *cache)
 	if (fd < 0)
 		return;
 	if (write(fd, "1", 1) != 1)
-		die("%s", path);
+		err(1, "%s", path);
 	close(fd);
 }
 
@@ -293,7 +282,7 @@ static void settle(void)
 
 	caches = opendir("/sys/kernel/slab");
 	while (caches && (entry = readdir(caches)))
-		shrink(entry->d_name);
+		shrink_cache(entry->d_name);
 	if (caches)
 		closedir(caches);
 }
@@ -559,15 +548,15 @@ static void row_read_back(void)
 		args.nr_extents = CHUNK;
 		t = start();
 		if (ioctl(vm.fd, KVM_GET_MEMORY_ATTRIBUTES, &args))
-			die("KVM_GET_MEMORY_ATTRIBUTES");
+			err(1, "KVM_GET_MEMORY_ATTRIBUTES");
 		sum += stop(t);
 		if (n + args.nr_extents > EXTENTS ||
 		    memcmp(got, expected + n, args.nr_extents * sizeof(*got)))
-			die("read back other extents than were set");
+			errx(1, "read back other extents than were set");
 		n += args.nr_extents;
 	}
 	if (n != EXTENTS)
-		die("read back %zu extents of %d", n, EXTENTS);
+		errx(1, "read back %zu extents of %d", n, EXTENTS);
 	report("read_back_extent", "instructions", sum / EXTENTS,
 	       sum / EXTENTS);
 out:
@@ -639,7 +628,7 @@ static void fault_private(const char *row, bool allocated)
 	if (allocated &&
 	    fallocate(vm.gmem, FALLOC_FL_KEEP_SIZE, TOUCH_GPA,
 		      TOUCH_PAGES * PAGE))
-		die("fallocate");
+		err(1, "fallocate");
 	touch(row, &vm);
 	vm_destroy(&vm);
 }
@@ -654,6 +643,61 @@ static void row_fault_private_new(void)
 	fault_private("fault_private_new", false);
 }
 
+/*
+ * Accesses of KVM itself to guest memory.  An MMIO to memory move is emulated
+ * once userspace has provided the value: an instruction fetch and a write.
+ */
+static void row_emulated(void)
+{
+	static const uint8_t code[] = {
+		0xbe, 0x00, 0x00, 0x00, 0x10,	/* 0: mov $MMIO, %esi */
+		0xbf, 0x00, 0x00, 0x00, 0x01,	/*    mov $TOUCH_GPA, %edi */
+		0xa5,				/*    movsl */
+		0xeb, 0xf3,			/*    jmp 0b */
+	};
+	struct vm vm = vm_create(64 * MiB, false);
+	static uint64_t times[REPEAT];
+	size_t i;
+
+	populate(&vm);
+	vm_load(&vm, code, sizeof(code), 0);
+	for (i = 0; i < REPEAT; i++) {
+		times[i] = start();
+		if (ioctl(vm.vcpu, KVM_RUN, 0))
+			err(1, "KVM_RUN");
+		times[i] = stop(times[i]);
+		if (vm.run->exit_reason != KVM_EXIT_MMIO)
+			errx(1, "KVM_RUN: exit %u", vm.run->exit_reason);
+	}
+	report_times("emulated", times, REPEAT, 1);
+	vm_destroy(&vm);
+}
+
+/* The wall clock: one read of guest memory, and three writes. */
+static void row_wall_clock(void)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msr = {
+		.head.nmsrs = 1,
+		.entry = { .index = MSR_KVM_WALL_CLOCK_NEW, .data = TOUCH_GPA },
+	};
+	struct vm vm = vm_create(64 * MiB, false);
+	static uint64_t times[REPEAT];
+	size_t i;
+
+	populate(&vm);
+	for (i = 0; i < REPEAT; i++) {
+		times[i] = start();
+		if (ioctl(vm.vcpu, KVM_SET_MSRS, &msr) != 1)
+			err(1, "KVM_SET_MSRS");
+		times[i] = stop(times[i]);
+	}
+	report_times("wall_clock", times, REPEAT, 1);
+	vm_destroy(&vm);
+}
+
 struct row {
 	const char *name;
 	bool protected;
@@ -665,6 +709,8 @@ static const struct row rows[] = {
 	{ "fault_in_use", true, row_fault_in_use },
 	{ "fault_private", true, row_fault_private },
 	{ "fault_private_new", true, row_fault_private_new },
+	{ "emulated", false, row_emulated },
+	{ "wall_clock", false, row_wall_clock },
 	{ "hole", true, row_hole },
 	{ "toggle_4K", true, row_toggle_4k },
 	{ "toggle_2M", true, row_toggle_2m },
@@ -700,7 +746,7 @@ int main(int argc, char **argv)
 
 	kvm_fd = open("/dev/kvm", O_RDWR);
 	if (kvm_fd < 0)
-		die("/dev/kvm");
+		err(1, "/dev/kvm");
 
 	/* The first time makes inodes in sysfs, which stay. */
 	settle();

@@ -145,60 +145,65 @@ static void expect_slot(struct private_slot *s, int expected, const char *what)
 	expect_failure(__private_slot_set(s), expected, what);
 }
 
-static void test_bind(struct kvm_vm *vm)
+/* A second memslot that wants parts of the guest_memfd which has a first one. */
+static struct private_slot second_slot(const struct private_slot *s)
+{
+	struct private_slot t = *s;
+
+	t.slot++;
+	t.gpa += 2 * SLOT_SIZE;
+	return t;
+}
+
+static void test_bind_ranges(struct private_slot *s)
+{
+	const struct { u64 offset, size; int error; const char *what; } bad[] = {
+		{ 0, SLOT_SIZE, EEXIST, "Binding all of it twice" },
+		{ SLOT_SIZE - PG, PG, EEXIST, "Binding the last page twice" },
+		{ SLOT_SIZE, PG, EINVAL, "A page beyond the end" },
+		{ SLOT_SIZE - PG, 2 * PG, EINVAL, "One page too much" },
+		{ 1, PG, EINVAL, "An unaligned offset" },
+		{ PG / 2, PG, EINVAL, "An offset of half a page" },
+		{ -PG, PG, EINVAL, "An offset that wraps" },
+		{ 1ull << 63, PG, EINVAL, "A negative offset" },
+	};
+	struct private_slot t = second_slot(s);
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		t.memfd_offset = bad[i].offset;
+		t.size = bad[i].size;
+		expect_slot(&t, bad[i].error, bad[i].what);
+	}
+}
+
+static void test_bind_files(struct private_slot *s)
 {
 	struct kvm_vm *other = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
-	struct private_slot s, t;
-	int fd;
+	struct private_slot t = *s;
 
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-
-	t = s;
 	t.vm = other;
 	expect_slot(&t, EINVAL, "Another VM's guest_memfd");
+	kvm_vm_free(other);
 
-	/* A second memslot at another address, over parts of the same file */
-	t = s;
-	t.slot++;
-	t.gpa += 2 * SLOT_SIZE;
-	expect_slot(&t, EEXIST, "Binding all of it twice");
-	t.memfd_offset = SLOT_SIZE - PG;
-	t.size = PG;
-	expect_slot(&t, EEXIST, "Binding the last page twice");
-	t.memfd_offset = SLOT_SIZE;
-	expect_slot(&t, EINVAL, "A page beyond the end");
-	t.memfd_offset = SLOT_SIZE - PG;
-	t.size = 2 * PG;
-	expect_slot(&t, EINVAL, "One page too much");
-	t.size = PG;
-	t.memfd_offset = 1;
-	expect_slot(&t, EINVAL, "An unaligned offset");
-	t.memfd_offset = PG / 2;
-	expect_slot(&t, EINVAL, "An offset of half a page");
-	t.memfd_offset = -PG;
-	expect_slot(&t, EINVAL, "An offset that wraps");
-	t.memfd_offset = 1ull << 63;
-	expect_slot(&t, EINVAL, "A negative offset");
-
-	t.memfd_offset = 0;
+	t = second_slot(s);
 	t.memfd = -1;
 	expect_slot(&t, EBADF, "No file");
-	t.memfd = vm->fd;
+	t.memfd = s->vm->fd;
 	expect_slot(&t, EINVAL, "The VM itself");
-	fd = open("/dev/zero", O_RDWR);
-	t.memfd = fd;
+	t.memfd = open("/dev/zero", O_RDWR);
 	expect_slot(&t, EINVAL, "A device");
-	close(fd);
-	fd = memfd_create("plain", 0);
-	t.memfd = fd;
+	close(t.memfd);
+	t.memfd = memfd_create("plain", 0);
 	expect_slot(&t, EINVAL, "A memfd");
-	close(fd);
+	close(t.memfd);
+}
 
-	t = s;
-	t.slot++;
-	t.gpa += 2 * SLOT_SIZE;
-	t.memfd = vm_create_guest_memfd(vm, SLOT_SIZE);
+static void test_bind_flags(struct private_slot *s)
+{
+	struct private_slot t = second_slot(s);
+
+	t.memfd = vm_create_guest_memfd(s->vm, SLOT_SIZE);
 	t.flags = KVM_MEM_GUEST_MEMFD | KVM_MEM_LOG_DIRTY_PAGES;
 	expect_slot(&t, EINVAL, "Dirty logging");
 	t.flags = KVM_MEM_GUEST_MEMFD | KVM_MEM_READONLY;
@@ -207,41 +212,57 @@ static void test_bind(struct kvm_vm *vm)
 	expect_slot(&t, EINVAL, "An unknown flag");
 	close(t.memfd);
 
-	/* The bound memslot may only be deleted. */
-	t = s;
+	/* The first memslot ioctl has no room for a guest_memfd. */
+	expect_failure(__vm_set_user_memory_region(s->vm, t.slot,
+						   KVM_MEM_GUEST_MEMFD, t.gpa,
+						   PG, s->hva),
+		       EINVAL, "KVM_MEM_GUEST_MEMFD in KVM_SET_USER_MEMORY_REGION");
+}
+
+/* A bound memslot may only be deleted. */
+static void test_change_bound(struct private_slot *s)
+{
+	struct private_slot t = *s;
+
 	t.gpa += 2 * SLOT_SIZE;
 	expect_slot(&t, EINVAL, "Moving it");
-	t = s;
+	t = *s;
 	t.flags |= KVM_MEM_LOG_DIRTY_PAGES;
 	expect_slot(&t, EINVAL, "Turning dirty logging on");
-	t = s;
+	t = *s;
 	t.flags = 0;
 	expect_slot(&t, EINVAL, "Taking the guest_memfd away");
+}
 
-	/* The first memslot ioctl has no room for a guest_memfd. */
-	expect_failure(__vm_set_user_memory_region(vm, SLOT + 2,
-						   KVM_MEM_GUEST_MEMFD,
-						   SLOT_GPA + 4 * SLOT_SIZE,
-						   PG, s.hva),
-		       EINVAL, "KVM_MEM_GUEST_MEMFD in KVM_SET_USER_MEMORY_REGION");
+/* Halves of it back two memslots, and all of it one after deletion. */
+static void test_rebind(struct private_slot *s)
+{
+	struct private_slot low = *s, high = second_slot(s);
 
-	/* Halves of it back two memslots, and again after deletion. */
+	private_slot_unset(s);
+	low.size /= 2;
+	high.size /= 2;
+	high.memfd_offset = SLOT_SIZE / 2;
+	private_slot_set(&low);
+	private_slot_set(&high);
+	private_slot_unset(&high);
+	private_slot_unset(&low);
+	private_slot_set(s);
+}
+
+static void test_bind(struct kvm_vm *vm)
+{
+	struct private_slot s;
+
+	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
+			    VM_MEM_SRC_ANONYMOUS);
+	test_bind_ranges(&s);
+	test_bind_files(&s);
+	test_bind_flags(&s);
+	test_change_bound(&s);
+	test_rebind(&s);
 	private_slot_unset(&s);
-	t = s;
-	t.size /= 2;
-	private_slot_set(&t);
-	t.slot++;
-	t.gpa += 2 * SLOT_SIZE;
-	t.memfd_offset = SLOT_SIZE / 2;
-	private_slot_set(&t);
-	private_slot_unset(&t);
-	t.slot--;
-	private_slot_unset(&t);
-	private_slot_set(&s);
-	private_slot_unset(&s);
-
 	private_slot_destroy(&s);
-	kvm_vm_free(other);
 }
 
 /* ---- The attacks ---- */
