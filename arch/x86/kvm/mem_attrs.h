@@ -15,7 +15,9 @@ bool kvm_emulate_check_refused(struct kvm_vcpu *vcpu, gpa_t gpa);
 
 /* mmu/mem_attrs.c */
 int kvm_mmu_faultin_attrs(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
-int kvm_mmu_attrs_max_level(struct kvm *kvm, gfn_t gfn, int max_level);
+int kvm_mmu_attrs_mapping_level(struct kvm *kvm,
+				const struct kvm_memory_slot *slot, gfn_t gfn,
+				int max_level);
 bool kvm_mmu_attrs_allow_prefetch(struct kvm *kvm, gfn_t gfn, int nr);
 #else
 static inline bool kvm_is_vm_type_supported(unsigned long type)
@@ -44,8 +46,9 @@ static inline int kvm_mmu_faultin_attrs(struct kvm_vcpu *vcpu,
 	return 0; /* RET_PF_CONTINUE */
 }
 
-static inline int kvm_mmu_attrs_max_level(struct kvm *kvm, gfn_t gfn,
-					  int max_level)
+static inline int kvm_mmu_attrs_mapping_level(struct kvm *kvm,
+					      const struct kvm_memory_slot *slot,
+					      gfn_t gfn, int max_level)
 {
 	return max_level;
 }

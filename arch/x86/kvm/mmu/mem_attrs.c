@@ -8,7 +8,7 @@
  *   pre hook	   the mappings of an extent whose attributes change are zapped
  *   fault	   kvm_mmu_faultin_attrs() takes the place of the lookup by HVA
  *		   for a private GFN, or refuses the access
- *   level	   kvm_mmu_attrs_max_level() clamps a mapping to the uniform
+ *   level	   kvm_mmu_attrs_mapping_level() clamps a mapping to the uniform
  *		   region around the GFN, as told by the shape of the store
  *   prefetch	   only GFNs without attributes are mapped ahead of a fault
  *
@@ -103,10 +103,15 @@ bool kvm_arch_may_have_mappings(struct kvm *kvm, gfn_t start, gfn_t end)
 #endif
 
 /*
- * The largest level <= @max_level at which a mapping around @gfn has the same
- * attributes everywhere.
+ * The end of kvm_mmu_max_mapping_level() for a VM with attributes: the largest
+ * level <= @max_level, which the memslot allows, and so it does all below, at
+ * which a mapping around @gfn has the same attributes everywhere.  What the
+ * host maps there matters only to shared pages; a private page's order is in
+ * @max_level already.
  */
-int kvm_mmu_attrs_max_level(struct kvm *kvm, gfn_t gfn, int max_level)
+int kvm_mmu_attrs_mapping_level(struct kvm *kvm,
+				const struct kvm_memory_slot *slot, gfn_t gfn,
+				int max_level)
 {
 	unsigned int order;
 
@@ -117,7 +122,10 @@ int kvm_mmu_attrs_max_level(struct kvm *kvm, gfn_t gfn, int max_level)
 	while (KVM_HPAGE_GFN_SHIFT(max_level) > order)
 		max_level--;
 
-	return max_level;
+	if (max_level == PG_LEVEL_4K || kvm_mem_is_private(kvm, gfn))
+		return max_level;
+
+	return min(max_level, host_pfn_mapping_level(kvm, gfn, slot));
 }
 
 /* Whether all of [gfn, gfn + nr) may be mapped by HVA ahead of a fault. */
