@@ -326,6 +326,18 @@ static void same_value_is_no_change(void)
 	expect(!shim_allocs && shim_nodes == nodes);
 }
 
+/* Both ends of the root are in use, but it does not become one entry. */
+static void no_root_without_need(void)
+{
+	assign(0, XA_CHUNK_SIZE / 2 - 1, 1);
+	assign(XA_CHUNK_SIZE / 2, XA_CHUNK_SIZE - 1, 2);
+	shim_allocs = 0;
+	assign(5, 5, 3);
+	assign(5, 5, 0);
+	assign(6, 9, 1);
+	expect(!shim_allocs && shim_nodes == 1);
+}
+
 #define TEST(fn) { fn, #fn }
 
 static const struct {
@@ -348,6 +360,7 @@ static const struct {
 	TEST(many_extents),
 	TEST(no_growth),
 	TEST(same_value_is_no_change),
+	TEST(no_root_without_need),
 };
 
 int main(void)
