@@ -101,7 +101,8 @@ static void guest_code(u64 cpu)
 	u64 state = cpu, i;
 
 	for (;;) {
-		for (i = 0; i < 100; i++)
+		/* Each may fault again and again while pages are converted. */
+		for (i = 0; i < 10; i++)
 			hammer(cpu, random_next(&state) % NR_PAGES);
 		GUEST_SYNC(0);
 	}
