@@ -192,8 +192,11 @@ static void *run_converter(void *arg)
 		pthread_mutex_lock(&convert_lock);
 		convert(&seed);
 		pthread_mutex_unlock(&convert_lock);
-		/* Faults wait for conversions to end: leave them a chance. */
-		usleep(rand_r(&seed) % 4000);
+		/*
+		 * A fault starts over when a conversion ends meanwhile: on a
+		 * slow machine it takes a pause this long to get one through.
+		 */
+		usleep(rand_r(&seed) % 40000);
 	}
 	return NULL;
 }
@@ -211,7 +214,7 @@ static void *run_churner(void *arg)
 		sched_yield();
 		private_slot_set(&slot);
 		pthread_mutex_unlock(&convert_lock);
-		usleep(3000);
+		usleep(30000);
 	}
 	return NULL;
 }
