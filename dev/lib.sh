@@ -9,6 +9,10 @@ BUILD=$TOP/build
 TREE=$BUILD/tree
 JOBS=${JOBS:-$(nproc)}
 
+# What was said to this repository's make, as in "make test M=legacy", is not meant
+# for the kernel's, where M= builds a module.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL M T CONFIG
+
 # Same bytes in, same bytes out: for compiler caches, and for whoever compares.
 export KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 1970"
 export KBUILD_BUILD_USER=kvm KBUILD_BUILD_HOST=kvm KBUILD_BUILD_VERSION=1
