@@ -74,21 +74,6 @@ int kvm_arch_cmpxchg_user(void __user *uaddr, void *old, const void *new,
 /* Arch: one mapping never spans more than 2^order naturally aligned pages. */
 unsigned int kvm_arch_max_mapping_order(void);
 
-/* virt/kvm/guest_access.c; only for VMs with kvm_has_mem_attrs(). */
-int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
-			  gfn_t gfn, void *data, int offset, int len);
-int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
-				 gfn_t gfn, void *data, int offset, int len);
-int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
-			   gfn_t gfn, const void *data, int offset, int len);
-int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
-				  const void *data, int len);
-int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
-			     gfn_t gfn, int offset, void *old, const void *new,
-			     int len);
-kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
-			       gfn_t gfn, bool *private);
-
 #else /* !CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
 
 static inline void kvm_mem_attrs_destroy_vm(struct kvm *kvm)
@@ -111,7 +96,12 @@ static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
 	return 0;
 }
 
-/* Never reached: every call stands behind kvm_has_mem_attrs(). */
+#endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
+
+/*
+ * virt/kvm/guest_access.c.  Every call stands behind kvm_has_mem_attrs(), so
+ * that without attributes in the kernel none is left to link.
+ */
 int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
 			  gfn_t gfn, void *data, int offset, int len);
 int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
@@ -125,8 +115,6 @@ int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
 			     int len);
 kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 			       gfn_t gfn, bool *private);
-
-#endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
 
 /* virt/kvm/guest_memfd.c.  Arch: whether @kvm can have private memory. */
 #ifdef CONFIG_KVM_PRIVATE_MEM

@@ -49,8 +49,9 @@
  * the state of a page that was never touched.
  *
  * NR, NW and NX take away read, write and execute (not in mainline, which
- * reserves the bits).  PRIVATE means that accesses go to the guest_memfd bound
- * to the memslot instead of to userspace_addr.
+ * reserves the bits).  No VM supports them yet: they are not in the mask.
+ * PRIVATE means that accesses go to the guest_memfd bound to the memslot instead
+ * of to userspace_addr.
  */
 #define KVM_MEMORY_ATTRIBUTE_NR		_BITULL(0)
 #define KVM_MEMORY_ATTRIBUTE_NW		_BITULL(1)
