@@ -32,20 +32,73 @@ unsigned long __kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn);
 unsigned int __kvm_mem_attrs_uniform_order(struct kvm *kvm, gfn_t gfn,
 					   unsigned int max_order);
 
+unsigned long kvm_mem_attrs_forbidden(struct kvm *kvm, gfn_t gfn);
+int kvm_refused_exit(struct kvm_vcpu *vcpu);
+
+/* On while any VM of this host has attributes. */
+DECLARE_STATIC_KEY_FALSE(kvm_mem_attrs_in_use);
+
 /*
  * False as long as no page of the VM ever had an attribute, true for good once
- * one had: the one branch that a VM without attributes pays for.
+ * one had: all that a VM without attributes pays for.  Where no VM has any it
+ * is a no-op instruction.
  */
 static inline bool kvm_has_mem_attrs(struct kvm *kvm)
 {
-	/* Pairs with smp_store_release() in kvm_mem_attrs_activate(). */
-	return unlikely(smp_load_acquire(&kvm->mem_attrs));
+	if (!static_branch_unlikely(&kvm_mem_attrs_in_use))
+		return false;
+
+	/* Pairs with smp_store_release() in kvm_mem_attrs_init_vm(). */
+	return smp_load_acquire(&kvm->mem_attrs);
 }
 
 /* The attributes of @gfn: any context, no lock; stale as soon as returned. */
 static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
 {
 	return kvm_has_mem_attrs(kvm) ? __kvm_mem_attrs_get(kvm, gfn) : 0;
+}
+
+/*
+ * An access of KVM on behalf of a guest instruction that attributes refuse
+ * fails as one to unbacked memory does.  What tells the two apart is noted in
+ * the vCPU, see guest_access.c: until kvm_clear_refused(), which is called where
+ * an instruction or a page walk starts, or kvm_refused_exit(), which prepares
+ * the exit for it and returns -EFAULT.
+ */
+static inline bool kvm_access_refused(struct kvm_vcpu *vcpu)
+{
+	return vcpu->refused_flags;
+}
+
+static inline void kvm_clear_refused(struct kvm_vcpu *vcpu)
+{
+	vcpu->refused_flags = 0;
+}
+
+/*
+ * Attributes belong to what userspace calls memory.  What KVM put into the
+ * guest physical address space for its own purposes is not, nor is MMIO.
+ */
+static inline bool kvm_mem_attrs_apply(const struct kvm_memory_slot *slot)
+{
+	return slot && slot->id < KVM_USER_MEM_SLOTS;
+}
+
+/*
+ * The access, a KVM_MEMORY_EXIT_FLAG_*, if attributes refuse it, or 0: an
+ * attribute is the same bit as the access that it takes away.
+ */
+static_assert(KVM_MEMORY_ATTRIBUTE_NR == KVM_MEMORY_EXIT_FLAG_READ);
+static_assert(KVM_MEMORY_ATTRIBUTE_NW == KVM_MEMORY_EXIT_FLAG_WRITE);
+static_assert(KVM_MEMORY_ATTRIBUTE_NX == KVM_MEMORY_EXIT_FLAG_EXEC);
+
+#define KVM_MEMORY_ATTRIBUTES_RWX	(KVM_MEMORY_ATTRIBUTE_NR | \
+					 KVM_MEMORY_ATTRIBUTE_NW | \
+					 KVM_MEMORY_ATTRIBUTE_NX)
+
+static inline u64 kvm_mem_attrs_refuse(unsigned long attrs, u64 access)
+{
+	return attrs & access & KVM_MEMORY_ATTRIBUTES_RWX;
 }
 
 /*
@@ -91,6 +144,20 @@ static inline bool kvm_has_mem_attrs(struct kvm *kvm)
 	return false;
 }
 
+static inline bool kvm_access_refused(struct kvm_vcpu *vcpu)
+{
+	return false;
+}
+
+static inline void kvm_clear_refused(struct kvm_vcpu *vcpu)
+{
+}
+
+static inline int kvm_refused_exit(struct kvm_vcpu *vcpu)
+{
+	return -EFAULT;
+}
+
 static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
 {
 	return 0;
@@ -106,6 +173,8 @@ int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
 			  gfn_t gfn, void *data, int offset, int len);
 int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
 				 gfn_t gfn, void *data, int offset, int len);
+int kvm_guest_access_fetch(struct kvm *kvm, struct kvm_memory_slot *slot,
+			   gfn_t gfn, void *data, int offset, int len);
 int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
 			   gfn_t gfn, const void *data, int offset, int len);
 int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,

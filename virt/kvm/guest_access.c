@@ -11,8 +11,8 @@
  * Model
  *
  *   One access lies within one page.  It is made in a section: with the lock
- *   mem_attrs->access held for read, look up the attributes of the GFN, reach
- *   the page that they say, copy, done.  A section never sleeps: page faults on
+ *   mem_attrs->access held for read, look up the attributes of the GFN, refuse
+ *   or reach the page that they say, copy, done.  A section never sleeps: page faults on
  *   the shared mapping are disabled, private pages are looked up but not
  *   allocated.  If the page is not there the section is left, the page provided
  *   where sleeping is fine, and the section entered anew, attributes and all.
@@ -25,6 +25,14 @@
  *   A private page may be truncated while it is accessed.  Then the access
  *   ends in memory that is on its way out: kvm_gmem_put_page() sees to it that
  *   nothing written there outlives the reference.
+ *
+ * A refused access ends as one to memory that is not there, -EFAULT.  Most
+ * callers, PV features above all, leave it at that.  Who acts for a guest
+ * instruction (the emulator, handlers of nested virtualization instructions, page
+ * walks) has to exit to userspace instead, and must not take the place for MMIO.
+ * So a refusal is noted in the vCPU that the current task runs, and such callers
+ * look there once an access failed.  Looking up the attributes once more would
+ * not do, they may have changed since.
  *
  * Callers that can not sleep use the _atomic variants, which fail if the page
  * is not there.  They are callers that have a slower way, or only a hint to
@@ -59,6 +67,8 @@ enum guest_access_op {
 };
 
 /*
+ * @access: KVM_MEMORY_EXIT_FLAG_*, what is asked of the attributes; @refused:
+ * the exit flags if they said no, else 0
  * @data: read: destination, write: source, cmpxchg: expected value, replaced by
  * the value found if the two differ
  */
@@ -66,6 +76,8 @@ struct guest_access {
 	struct kvm_memory_slot *slot;
 	gfn_t gfn;
 	enum guest_access_op op;
+	u64 access;
+	u64 refused;
 	int offset;
 	int len;
 	void *data;
@@ -165,17 +177,23 @@ static int access_page(struct page *page, const struct guest_access *a)
 }
 
 /* As access_shared(); -EAGAIN: allocate the page. */
-static int access_private(struct kvm *kvm, const struct guest_access *a)
+static int access_private(struct kvm *kvm, struct guest_access *a)
 {
 	struct page *page;
 	int r;
 
-	if (!kvm_slot_can_be_private(a->slot))
+	if (!kvm_slot_can_be_private(a->slot)) {
+		a->refused = KVM_MEMORY_EXIT_FLAG_PRIVATE;
 		return -EFAULT;
+	}
 
 	r = kvm_gmem_get_page(kvm, a->slot, a->gfn, false, &page, NULL);
-	if (r)
-		return r == -ENOENT ? -EAGAIN : -EFAULT;
+	if (r == -ENOENT)
+		return -EAGAIN;
+	if (r) {
+		a->refused = KVM_MEMORY_EXIT_FLAG_PRIVATE;
+		return -EFAULT;
+	}
 
 	r = access_page(page, a);
 	kvm_gmem_put_page(page);
@@ -183,15 +201,25 @@ static int access_private(struct kvm *kvm, const struct guest_access *a)
 }
 
 /* The section: one attempt at the access, without sleeping. */
-static int access_locked(struct kvm *kvm, const struct guest_access *a)
+static int access_locked(struct kvm *kvm, struct guest_access *a)
 {
-	if (kvm_mem_is_private(kvm, a->gfn))
+	unsigned long attrs = __kvm_mem_attrs_get(kvm, a->gfn);
+
+	if (kvm_mem_attrs_apply(a->slot))
+		a->refused = kvm_mem_attrs_refuse(attrs, a->access);
+	if (a->refused) {
+		a->refused |= attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE;
+		return -EFAULT;
+	}
+
+	if (IS_ENABLED(CONFIG_KVM_PRIVATE_MEM) &&
+	    (attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE))
 		return access_private(kvm, a);
 
 	return access_shared(a);
 }
 
-static int access_try(struct kvm *kvm, const struct guest_access *a)
+static int access_try(struct kvm *kvm, struct guest_access *a)
 {
 	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
 	int r;
@@ -202,15 +230,15 @@ static int access_try(struct kvm *kvm, const struct guest_access *a)
 	return r;
 }
 
-static int provide_private(struct kvm *kvm, const struct guest_access *a)
+static int provide_private(struct kvm *kvm, struct guest_access *a)
 {
 	struct page *page;
 
-	if (!kvm_slot_can_be_private(a->slot))
+	if (!kvm_slot_can_be_private(a->slot) ||
+	    kvm_gmem_get_page(kvm, a->slot, a->gfn, true, &page, NULL)) {
+		a->refused = KVM_MEMORY_EXIT_FLAG_PRIVATE;
 		return -EFAULT;
-
-	if (kvm_gmem_get_page(kvm, a->slot, a->gfn, true, &page, NULL))
-		return -EFAULT;
+	}
 
 	kvm_gmem_put_page(page);
 	return 0;
@@ -238,11 +266,9 @@ static int provide_shared(const struct guest_access *a)
  * it can not be provided, and who takes pages away faster than that is
  * stopped by killing the task.
  */
-static int guest_access(struct kvm *kvm, const struct guest_access *a)
+static int access_repeat(struct kvm *kvm, struct guest_access *a)
 {
 	int r;
-
-	might_sleep();
 
 	for (;;) {
 		r = access_try(kvm, a);
@@ -261,6 +287,35 @@ static int guest_access(struct kvm *kvm, const struct guest_access *a)
 	}
 }
 
+static int guest_access(struct kvm *kvm, struct guest_access *a)
+{
+	struct kvm_vcpu *vcpu;
+	int r;
+
+	might_sleep();
+
+	r = access_repeat(kvm, a);
+	if (likely(!a->refused))
+		return r;
+
+	vcpu = kvm_get_running_vcpu();
+	if (vcpu && vcpu->kvm == kvm) {
+		vcpu->refused_gpa = gfn_to_gpa(a->gfn);
+		vcpu->refused_flags = a->refused;
+	}
+	return r;
+}
+
+/* The instruction that had an access refused ends as an exit to userspace. */
+int kvm_refused_exit(struct kvm_vcpu *vcpu)
+{
+	kvm_prepare_memory_fault_exit(vcpu, vcpu->refused_gpa, PAGE_SIZE,
+				      vcpu->refused_flags);
+	kvm_clear_refused(vcpu);
+	return -EFAULT;
+}
+EXPORT_SYMBOL_GPL(kvm_refused_exit);
+
 static bool access_in_page(int offset, int len)
 {
 	return !WARN_ON_ONCE(offset < 0 || len < 0 ||
@@ -274,8 +329,25 @@ static bool access_in_page(int offset, int len)
 int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
 			  gfn_t gfn, void *data, int offset, int len)
 {
-	const struct guest_access a = {
+	struct guest_access a = {
 		.slot = slot, .gfn = gfn, .op = GUEST_READ,
+		.access = KVM_MEMORY_EXIT_FLAG_READ,
+		.offset = offset, .len = len, .data = data,
+	};
+
+	if (!access_in_page(offset, len))
+		return -EFAULT;
+
+	return guest_access(kvm, &a);
+}
+
+/* As kvm_guest_access_read(), of an instruction: it need only be executable. */
+int kvm_guest_access_fetch(struct kvm *kvm, struct kvm_memory_slot *slot,
+			   gfn_t gfn, void *data, int offset, int len)
+{
+	struct guest_access a = {
+		.slot = slot, .gfn = gfn, .op = GUEST_READ,
+		.access = KVM_MEMORY_EXIT_FLAG_EXEC,
 		.offset = offset, .len = len, .data = data,
 	};
 
@@ -289,8 +361,9 @@ int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
 int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
 				 gfn_t gfn, void *data, int offset, int len)
 {
-	const struct guest_access a = {
+	struct guest_access a = {
 		.slot = slot, .gfn = gfn, .op = GUEST_READ,
+		.access = KVM_MEMORY_EXIT_FLAG_READ,
 		.offset = offset, .len = len, .data = data,
 	};
 
@@ -307,8 +380,9 @@ int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
 int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
 			   gfn_t gfn, const void *data, int offset, int len)
 {
-	const struct guest_access a = {
+	struct guest_access a = {
 		.slot = slot, .gfn = gfn, .op = GUEST_WRITE,
+		.access = KVM_MEMORY_EXIT_FLAG_WRITE,
 		.offset = offset, .len = len, .data = (void *)data,
 	};
 	int r;
@@ -333,9 +407,10 @@ int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 {
 	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
 	gfn_t gfn = gpa_to_gfn(gpa);
-	const struct guest_access a = {
+	struct guest_access a = {
 		.slot = gfn_to_memslot(kvm, gfn), .gfn = gfn,
-		.op = GUEST_WRITE, .offset = offset_in_page(gpa),
+		.op = GUEST_WRITE, .access = KVM_MEMORY_EXIT_FLAG_WRITE,
+		.offset = offset_in_page(gpa),
 		.len = len, .data = (void *)data,
 	};
 	int r = -EFAULT;
@@ -344,7 +419,7 @@ int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 		return -EFAULT;
 
 	if (!kvm_mem_is_private(kvm, gfn))
-		r = access_shared(&a);
+		r = access_locked(kvm, &a);
 	read_unlock(&attrs->access);
 
 	if (r)
@@ -363,8 +438,9 @@ int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
 			     gfn_t gfn, int offset, void *old, const void *new,
 			     int len)
 {
-	const struct guest_access a = {
+	struct guest_access a = {
 		.slot = slot, .gfn = gfn, .op = GUEST_CMPXCHG,
+		.access = KVM_MEMORY_EXIT_FLAG_WRITE,
 		.offset = offset, .len = len, .data = old, .new = new,
 	};
 	int r;
@@ -379,15 +455,23 @@ int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
 }
 
 /*
- * The page behind a GFN, writable and with a reference, for callers that map it
- * themselves.  *@private says whether it is a private one.  Sleeps.
+ * The page behind a GFN, to be read and written, with a reference, for callers
+ * that map it themselves.  *@private says whether it is a private one.  Sleeps.
  */
 kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 			       gfn_t gfn, bool *private)
 {
+	unsigned long attrs = __kvm_mem_attrs_get(kvm, gfn);
 	struct page *page;
 
-	*private = kvm_mem_is_private(kvm, gfn);
+	*private = IS_ENABLED(CONFIG_KVM_PRIVATE_MEM) &&
+		   (attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE);
+
+	if (kvm_mem_attrs_apply(slot) &&
+	    kvm_mem_attrs_refuse(attrs, KVM_MEMORY_EXIT_FLAG_READ |
+					KVM_MEMORY_EXIT_FLAG_WRITE))
+		return KVM_PFN_ERR_FAULT;
+
 	if (!*private)
 		return gfn_to_pfn_memslot(slot, gfn);
 

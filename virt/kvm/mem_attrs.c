@@ -73,13 +73,8 @@ static_assert(sizeof(struct kvm_get_memory_attributes) == 64);
 static_assert(sizeof(struct kvm_memory_attributes_update) == 32);
 static_assert(sizeof(struct kvm_update_memory_attributes) == 64);
 
-/* One change: every page of [first, last] goes to (old & keep) | set. */
-struct kvm_mem_attrs_op {
-	gfn_t first;
-	gfn_t last;
-	unsigned long keep;
-	unsigned long set;
-};
+DEFINE_STATIC_KEY_FALSE(kvm_mem_attrs_in_use);
+EXPORT_SYMBOL_GPL(kvm_mem_attrs_in_use);
 
 static unsigned long op_result(const struct kvm_mem_attrs_op *op,
 			       unsigned long old)
@@ -112,6 +107,26 @@ unsigned int __kvm_mem_attrs_uniform_order(struct kvm *kvm, gfn_t gfn,
 					    max_order);
 }
 
+/*
+ * What a mapping of @gfn must not allow that is made while attributes may be on
+ * their way.  A set drops mmu_lock in the middle of its zapping and narrowing,
+ * when the store still has the old values.  A fault would notice, as it looks at
+ * the invalidation in progress, but who makes a new SPTE out of one that is
+ * there, already narrowed, does not.
+ */
+unsigned long kvm_mem_attrs_forbidden(struct kvm *kvm, gfn_t gfn)
+{
+	const struct kvm_mem_attrs_op *op = kvm->mem_attrs->op;
+	unsigned long attrs = __kvm_mem_attrs_get(kvm, gfn);
+
+	lockdep_assert_held(&kvm->mmu_lock);
+
+	if (op && gfn >= op->first && gfn <= op->last)
+		attrs |= op->set;
+
+	return attrs & KVM_MEMORY_ATTRIBUTES_RWX;
+}
+
 /* Give the VM a store.  Nobody can be in the middle of an access yet. */
 int kvm_mem_attrs_init_vm(struct kvm *kvm)
 {
@@ -123,6 +138,7 @@ int kvm_mem_attrs_init_vm(struct kvm *kvm)
 
 	kvm_attr_store_init(&attrs->store);
 	rwlock_init(&attrs->access);
+	static_branch_inc(&kvm_mem_attrs_in_use);
 
 	/* Pairs with smp_load_acquire() in kvm_has_mem_attrs(). */
 	smp_store_release(&kvm->mem_attrs, attrs);
@@ -154,6 +170,7 @@ void kvm_mem_attrs_destroy_vm(struct kvm *kvm)
 
 	kvm_attr_store_destroy(&kvm->mem_attrs->store);
 	kfree(kvm->mem_attrs);
+	static_branch_dec(&kvm_mem_attrs_in_use);
 }
 
 /*
@@ -328,8 +345,10 @@ static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	KVM_MMU_LOCK(kvm);
 	kvm_mmu_invalidate_begin(kvm);
 	kvm_mmu_invalidate_add(kvm, op->first & ~mask, (op->last | mask) + 1);
+	kvm->mem_attrs->op = op;
 	mem_attrs_pre(kvm, op);
 	mem_attrs_commit(kvm, op);
+	kvm->mem_attrs->op = NULL;
 	kvm_mmu_invalidate_end(kvm);
 	KVM_MMU_UNLOCK(kvm);
 

@@ -3,13 +3,23 @@
 #ifndef __KVM_MEM_ATTRS_PRIV_H
 #define __KVM_MEM_ATTRS_PRIV_H
 
+#include <linux/kvm_types.h>
 #include <linux/spinlock.h>
 
 #include "mem_attrs_store.h"
 
-/* Locks and lifetimes: see mem_attrs.c. */
+/* One change: every page of [first, last] goes to (old & keep) | set. */
+struct kvm_mem_attrs_op {
+	gfn_t first;
+	gfn_t last;
+	unsigned long keep;
+	unsigned long set;
+};
+
+/* Locks and lifetimes: see mem_attrs.c.  @op: the change in progress, if any. */
 struct kvm_mem_attrs {
 	struct kvm_attr_store store;
+	const struct kvm_mem_attrs_op *op;
 	rwlock_t access;
 };
 

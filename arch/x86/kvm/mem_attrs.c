@@ -13,9 +13,11 @@
 #include <linux/uaccess.h>
 
 #include "cpuid.h"
+#include "kvm_emulate.h"
 #include "mem_attrs.h"
 #include "mmu.h"
 #include "trace.h"
+#include "tss.h"
 #include "x86.h"
 
 bool kvm_arch_has_private_mem(struct kvm *kvm)
@@ -169,20 +171,193 @@ void kvm_steal_time_set_preempted_attrs(struct kvm_vcpu *vcpu, gpa_t gpa)
 }
 
 /*
- * An access of the emulator, or of an instruction's own exit handler, failed.
- * If attributes are why, prepare the exit that the same access would cause if
- * the guest made it itself, and have the caller give up the instruction: what
- * lies there is not MMIO.  Returns whether that is so.
+ * Emulated instructions
+ *
+ * The emulator writes registers back last, so that an instruction of which an
+ * access is refused starts over from the state before it: once more from the
+ * beginning, a repeated one from the iteration that was refused.  What an
+ * instruction had written to memory before, it writes there again, as it comes
+ * from the same registers and the same source.
+ *
+ * That does not hold if its source is a device, which must not be read twice:
+ * for those kvm_emulate_dst_refused() asks beforehand.  And it would leave half
+ * of a write across a page boundary behind, should userspace not allow it after
+ * all: kvm_emulate_write_refused() looks at both pages first.  Task switches
+ * load segments and CR3 as they go: kvm_task_switch_refused().
  */
-bool kvm_emulate_check_refused(struct kvm_vcpu *vcpu, gpa_t gpa)
+
+/* The exit.  Registers that were not written back never will be. */
+int kvm_emulate_refused_exit(struct kvm_vcpu *vcpu)
 {
-	if (!kvm_mem_is_private(vcpu->kvm, gpa_to_gfn(gpa)))
+	vcpu->arch.emulate_regs_need_sync_to_vcpu = false;
+	return kvm_refused_exit(vcpu);
+}
+
+/* Read an instruction, or a part of one, that lies within one page. */
+int kvm_vcpu_fetch_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *data, int len)
+{
+	gfn_t gfn = gpa_to_gfn(gpa);
+
+	return kvm_guest_access_fetch(vcpu->kvm,
+				      kvm_vcpu_gfn_to_memslot(vcpu, gfn), gfn,
+				      data, offset_in_page(gpa), len);
+}
+
+/*
+ * Whether attributes refuse an access, KVM_MEMORY_EXIT_FLAG_READ or _WRITE or
+ * both, to the page of a linear address.  The walk asks for no more than a read
+ * whatever the access is, as it may be that nothing gets written in the end.  If
+ * there is no translation the instruction will find out.
+ */
+static bool linear_page_refused(struct kvm_vcpu *vcpu, gva_t addr, u64 pferr,
+				u64 access)
+{
+	struct kvm_mmu *mmu = vcpu->arch.walk_mmu;
+	struct x86_exception ex;
+	unsigned long attrs;
+	u64 refused;
+	gpa_t gpa;
+
+	gpa = mmu->gva_to_gpa(vcpu, mmu, addr, pferr, &ex);
+	if (gpa == INVALID_GPA)
+		return kvm_access_refused(vcpu);
+
+	if (!kvm_mem_attrs_apply(kvm_vcpu_gfn_to_memslot(vcpu, gpa_to_gfn(gpa))))
 		return false;
 
-	kvm_prepare_memory_fault_exit(vcpu, gpa & PAGE_MASK, PAGE_SIZE,
-				      KVM_MEMORY_EXIT_FLAG_PRIVATE);
-	vcpu->arch.emulate_memory_fault = true;
+	attrs = kvm_mem_attrs_get(vcpu->kvm, gpa_to_gfn(gpa));
+	refused = kvm_mem_attrs_refuse(attrs, access);
+	if (!refused)
+		return false;
+
+	vcpu->refused_gpa = gpa & PAGE_MASK;
+	vcpu->refused_flags = (refused & -refused) |
+			      (attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE);
 	return true;
+}
+
+/* As linear_page_refused(), for each page of a range. */
+static bool linear_range_refused(struct kvm_vcpu *vcpu, gva_t addr,
+				 unsigned int bytes, u64 pferr, u64 access)
+{
+	gva_t page = addr & PAGE_MASK;
+
+	for (; page < addr + bytes; page += PAGE_SIZE)
+		if (linear_page_refused(vcpu, max(page, addr), pferr, access))
+			return true;
+
+	return false;
+}
+
+static u64 cpl_pferr(struct kvm_vcpu *vcpu)
+{
+	return static_call(kvm_x86_get_cpl)(vcpu) == 3 ? PFERR_USER_MASK : 0;
+}
+
+/* Whether a write across a page boundary has to be given up before it begins. */
+bool kvm_emulate_write_refused(struct kvm_vcpu *vcpu, gva_t addr,
+			       unsigned int bytes)
+{
+	if (!kvm_has_mem_attrs(vcpu->kvm))
+		return false;
+	if (!(((addr + bytes - 1) ^ addr) & PAGE_MASK))
+		return false;
+
+	return linear_range_refused(vcpu, addr, bytes, cpl_pferr(vcpu),
+				    KVM_MEMORY_EXIT_FLAG_WRITE);
+}
+
+/* INS and MOVS, which may get from a device what they write to memory. */
+static bool is_device_to_memory(const struct x86_emulate_ctxt *ctxt)
+{
+	return ctxt->opcode_len == 1 &&
+	       ((ctxt->b & ~1) == 0x6c || (ctxt->b & ~1) == 0xa4);
+}
+
+static bool is_rep_done(struct kvm_vcpu *vcpu,
+			const struct x86_emulate_ctxt *ctxt)
+{
+	unsigned long count = kvm_rcx_read(vcpu);
+
+	if (ctxt->ad_bytes < sizeof(count))
+		count &= (1UL << (ctxt->ad_bytes * 8)) - 1;
+
+	return ctxt->rep_prefix && !count;
+}
+
+/*
+ * Whether the decoded instruction, or the next iteration of it, has to be given
+ * up before it reads its source: a device that has answered has answered.  Which
+ * is also why nothing is refused here if the answer is waiting to be written.
+ */
+bool kvm_emulate_dst_refused(struct kvm_vcpu *vcpu)
+{
+	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
+	gva_t addr = ctxt->dst.addr.mem.ea;
+
+	if (!is_device_to_memory(ctxt) || is_rep_done(vcpu, ctxt))
+		return false;
+	if (vcpu->arch.pio.count || vcpu->mmio_read_completed)
+		return false;
+
+	if (ctxt->mode != X86EMUL_MODE_PROT64)
+		addr = (u32)(addr + static_call(kvm_x86_get_segment_base)
+					(vcpu, VCPU_SREG_ES));
+
+	return linear_range_refused(vcpu, addr, ctxt->dst.bytes,
+				    cpl_pferr(vcpu),
+				    KVM_MEMORY_EXIT_FLAG_WRITE);
+}
+
+/* Where the descriptor of a TSS says that it lies; 0 if it is not there. */
+static gva_t tss_base(struct kvm_vcpu *vcpu, gva_t addr)
+{
+	struct kvm_mmu *mmu = vcpu->arch.walk_mmu;
+	struct desc_struct desc;
+	struct x86_exception ex;
+	gpa_t gpa;
+
+	gpa = mmu->gva_to_gpa(vcpu, mmu, addr, 0, &ex);
+	if (gpa == INVALID_GPA ||
+	    kvm_vcpu_read_guest(vcpu, gpa, &desc, sizeof(desc)))
+		return 0;
+
+	return get_desc_base(&desc);
+}
+
+/*
+ * Whether a task switch has to be given up before it begins: its own accesses to
+ * both TSSs and both descriptors.  What loading segments of the new task and
+ * pushing an error code to its stack run into can not be undone any more and ends
+ * as an internal error.
+ */
+bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason)
+{
+	u64 rw = KVM_MEMORY_EXIT_FLAG_READ | KVM_MEMORY_EXIT_FLAG_WRITE;
+	struct desc_ptr gdt;
+	struct kvm_segment tr;
+	gva_t next;
+
+	kvm_clear_refused(vcpu);
+	kvm_get_segment(vcpu, &tr, VCPU_SREG_TR);
+	static_call(kvm_x86_get_gdt)(vcpu, &gdt);
+	next = gdt.address + (selector & ~7);
+
+	if (linear_range_refused(vcpu, tr.base, sizeof(struct tss_segment_32),
+				 0, rw) ||
+	    linear_range_refused(vcpu, gdt.address + (tr.selector & ~7),
+				 sizeof(struct desc_struct), 0, rw) ||
+	    linear_range_refused(vcpu, next, sizeof(struct desc_struct), 0, rw))
+		return true;
+
+	/* Only a nested task has a link to the one that it will return to. */
+	if (reason == TASK_SWITCH_IRET || reason == TASK_SWITCH_JMP)
+		rw = KVM_MEMORY_EXIT_FLAG_READ;
+
+	next = tss_base(vcpu, next);
+	return next && linear_range_refused(vcpu, next,
+					    sizeof(struct tss_segment_32), 0,
+					    rw);
 }
 
 /*

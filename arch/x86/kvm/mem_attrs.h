@@ -11,7 +11,8 @@ struct kvm_page_fault;
 bool kvm_is_vm_type_supported(unsigned long type);
 int kvm_mem_attrs_check_extension(long ext);
 int kvm_mem_attrs_init_vm_type(struct kvm *kvm);
-bool kvm_emulate_check_refused(struct kvm_vcpu *vcpu, gpa_t gpa);
+bool kvm_emulate_write_refused(struct kvm_vcpu *vcpu, gva_t addr,
+			       unsigned int bytes);
 
 /* mmu/mem_attrs.c */
 int kvm_mmu_faultin_attrs(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
@@ -19,6 +20,9 @@ int kvm_mmu_attrs_mapping_level(struct kvm *kvm,
 				const struct kvm_memory_slot *slot, gfn_t gfn,
 				int max_level);
 bool kvm_mmu_attrs_allow_prefetch(struct kvm *kvm, gfn_t gfn, int nr);
+unsigned int __kvm_mmu_attrs_access(struct kvm *kvm,
+				    const struct kvm_memory_slot *slot,
+				    gfn_t gfn, unsigned int access);
 #else
 static inline bool kvm_is_vm_type_supported(unsigned long type)
 {
@@ -35,7 +39,8 @@ static inline int kvm_mem_attrs_init_vm_type(struct kvm *kvm)
 	return 0;
 }
 
-static inline bool kvm_emulate_check_refused(struct kvm_vcpu *vcpu, gpa_t gpa)
+static inline bool kvm_emulate_write_refused(struct kvm_vcpu *vcpu, gva_t addr,
+					     unsigned int bytes)
 {
 	return false;
 }
@@ -58,12 +63,34 @@ static inline bool kvm_mmu_attrs_allow_prefetch(struct kvm *kvm, gfn_t gfn,
 {
 	return true;
 }
+
+static inline unsigned int
+__kvm_mmu_attrs_access(struct kvm *kvm, const struct kvm_memory_slot *slot,
+		       gfn_t gfn, unsigned int access)
+{
+	return access;
+}
 #endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
+
+/* What is left of @access, ACC_*, for a mapping of @gfn; under mmu_lock. */
+static inline unsigned int
+kvm_mmu_attrs_access(struct kvm *kvm, const struct kvm_memory_slot *slot,
+		     gfn_t gfn, unsigned int access)
+{
+	if (!kvm_has_mem_attrs(kvm))
+		return access;
+
+	return __kvm_mmu_attrs_access(kvm, slot, gfn, access);
+}
 
 /* Only for VMs with kvm_has_mem_attrs(). */
 void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu, gpa_t gpa);
 void kvm_steal_time_set_preempted_attrs(struct kvm_vcpu *vcpu, gpa_t gpa);
 int kvm_vcpu_cmpxchg_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *old,
 			   const void *new, int len);
+int kvm_vcpu_fetch_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *data, int len);
+int kvm_emulate_refused_exit(struct kvm_vcpu *vcpu);
+bool kvm_emulate_dst_refused(struct kvm_vcpu *vcpu);
+bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason);
 
 #endif /* __KVM_X86_MEM_ATTRS_H */

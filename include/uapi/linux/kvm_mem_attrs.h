@@ -49,7 +49,12 @@
  * the state of a page that was never touched.
  *
  * NR, NW and NX take away read, write and execute (not in mainline, which
- * reserves the bits).  No VM supports them yet: they are not in the mask.
+ * reserves the bits).  They hold for the guest and for KVM's own accesses alike
+ * and only narrow what the memslot, the host's mapping and the guest's page
+ * tables allow.  They mean nothing for a GFN without memslot, which stays MMIO.
+ * Combinations: NR needs NW; NR without NX, i.e. execute-only, only where the
+ * CPU can map that (EPT); everything else that is in the mask.
+ *
  * PRIVATE means that accesses go to the guest_memfd bound to the memslot instead
  * of to userspace_addr.
  */
@@ -72,9 +77,9 @@
  * When the ioctl returns 0, no vCPU and no part of KVM can make an access any
  * more that the new attributes forbid.
  *
- * Errors: ENOTTY (the kernel has no memory attributes), EINVAL (this VM
- * supports none of the bits asked for, or a field breaks a rule above), EFAULT,
- * ENOMEM, EINTR (a fatal signal while waiting; nothing was changed).
+ * Errors: ENOTTY (the kernel has no memory attributes), EINVAL (this VM does
+ * not support one of the bits asked for, or their combination, or a field breaks
+ * a rule above), EFAULT, ENOMEM, EINTR (a fatal signal while waiting; nothing was changed).
  *
  * Mainline: same layout and number; there a call that fails midway for lack
  * of memory leaves reservations behind, and cost is linear in @size.  Here it
@@ -205,7 +210,9 @@ struct kvm_update_memory_attributes {
  * or 0.
  *
  * Not in mainline: exactly one of READ, WRITE and EXEC is set when an NR, NW or
- * NX attribute refused the access.
+ * NX attribute refused the access, beside PRIVATE if the page is private.  Reading
+ * a page table to translate an address is a READ, setting its accessed and dirty
+ * bits a WRITE; with nested paging hardware counts every walk as a WRITE.
  */
 #define KVM_EXIT_MEMORY_FAULT		39
 
