@@ -124,6 +124,13 @@ bool kvm_arch_may_have_mappings(struct kvm *kvm, gfn_t start, gfn_t end);
  */
 int kvm_arch_cmpxchg_user(void __user *uaddr, void *old, const void *new,
 			  int len);
+/*
+ * Arch: something was taken away, or changed what backs it.  Have vCPUs that keep
+ * pages of the guest in use across VM-Enter look for them anew before they touch
+ * them again; returns whether there are any.  Called with interrupts and
+ * preemption as they are within a spinlock.
+ */
+bool kvm_arch_mem_attrs_taken(struct kvm *kvm);
 /* Arch: one mapping never spans more than 2^order naturally aligned pages. */
 unsigned int kvm_arch_max_mapping_order(void);
 
@@ -184,6 +191,37 @@ int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
 			     int len);
 kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 			       gfn_t gfn, bool *private);
+kvm_pfn_t kvm_guest_access_map(struct kvm *kvm, gfn_t gfn,
+			       struct kvm_host_map *map);
+void __kvm_guest_access_unmap(struct kvm *kvm, struct kvm_host_map *map);
+bool kvm_guest_access_check(struct kvm_vcpu *vcpu, gfn_t gfn);
+bool kvm_guest_access_allowed(struct kvm *kvm, gpa_t gpa, unsigned long len);
+
+struct kvm_mem_attrs *kvm_guest_access_lock(struct kvm *kvm);
+void kvm_guest_access_unlock(struct kvm_mem_attrs *attrs);
+
+/* The page is not in use any more. */
+static inline void kvm_guest_access_unmap(struct kvm *kvm,
+					  struct kvm_host_map *map)
+{
+	if (kvm_has_mem_attrs(kvm) && !list_empty(&map->in_use))
+		__kvm_guest_access_unmap(kvm, map);
+}
+
+/*
+ * kvm_vcpu_map() of a page that will be in use for longer than the handling of a
+ * VM-Exit.  Nobody waits for the end of that: the owner has to give the page up
+ * when he is asked to by kvm_arch_mem_attrs_taken().
+ */
+static inline int kvm_vcpu_map_keep(struct kvm_vcpu *vcpu, gfn_t gfn,
+				    struct kvm_host_map *map)
+{
+	int r = kvm_vcpu_map(vcpu, gfn, map);
+
+	if (!r)
+		kvm_guest_access_unmap(vcpu->kvm, map);
+	return r;
+}
 
 /* virt/kvm/guest_memfd.c.  Arch: whether @kvm can have private memory. */
 #ifdef CONFIG_KVM_PRIVATE_MEM

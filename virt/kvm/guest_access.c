@@ -44,12 +44,22 @@
  *   mem_attrs->access	 for read: the section; see mem_attrs.c.  Nests inside
  *			 mmu_lock.
  *
- * Lifetimes: pages are held by reference for the time of one access.
- * kvm_guest_access_pfn() hands a reference to its caller, who has to give the
- * page up when the GFN is converted.  A gfn_to_pfn cache is invalidated.  A
- * kvm_host_map is not: SVM keeps one for the handling of one VM-Exit, nested VMX
- * keeps some for as long as the nested guest runs, and a conversion meanwhile
- * leaves it with the page that it had.
+ *   mem_attrs->maps_lock  the list of kvm_host_maps in use.  Innermost.
+ *
+ * Lifetimes: pages are held by reference for the time of one access, or for as
+ * long as one of these has them:
+ *
+ *   gfn_to_pfn_cache	 is invalidated when its GFN changes, as by an MMU
+ *			 notifier
+ *   kvm_host_map	 for the handling of one VM-Exit: the change waits until
+ *			 it is unmapped.  Who has one does not go to userspace
+ *			 with it, only a page fault can hold him up.  It is listed
+ *			 before it is resolved, so whoever changes attributes
+ *			 finds it, or it is resolved by the new ones.
+ *   the same, kept	 while a nested guest runs, which has hardware write
+ *			 there: not listed.  Its owner is kicked out of the guest
+ *			 and looks the page up anew before he uses it again, see
+ *			 kvm_arch_mem_attrs_taken().
  */
 
 #include <linux/highmem.h>
@@ -316,6 +326,14 @@ int kvm_refused_exit(struct kvm_vcpu *vcpu)
 }
 EXPORT_SYMBOL_GPL(kvm_refused_exit);
 
+void kvm_guest_access_init(struct kvm_mem_attrs *attrs)
+{
+	rwlock_init(&attrs->access);
+	spin_lock_init(&attrs->maps_lock);
+	INIT_LIST_HEAD(&attrs->maps);
+	init_waitqueue_head(&attrs->maps_wait);
+}
+
 static bool access_in_page(int offset, int len)
 {
 	return !WARN_ON_ONCE(offset < 0 || len < 0 ||
@@ -481,3 +499,136 @@ kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 
 	return page_to_pfn(page);
 }
+
+/*
+ * Whether a PV feature can be given [gpa, gpa + len), to be read and written.  That
+ * may change later on, in which case it finds the memory gone.
+ */
+bool kvm_guest_access_allowed(struct kvm *kvm, gpa_t gpa, unsigned long len)
+{
+	gfn_t gfn = gpa_to_gfn(gpa), last = gpa_to_gfn(gpa + len - 1);
+
+	for (; gfn <= last; gfn++) {
+		if (!kvm_mem_attrs_apply(gfn_to_memslot(kvm, gfn)))
+			continue;
+		if (kvm_mem_attrs_refuse(__kvm_mem_attrs_get(kvm, gfn),
+					 KVM_MEMORY_EXIT_FLAG_READ |
+					 KVM_MEMORY_EXIT_FLAG_WRITE))
+			return false;
+	}
+	return true;
+}
+
+/* kvm_vcpu_map(): as kvm_guest_access_pfn(), noting that the page is in use. */
+kvm_pfn_t kvm_guest_access_map(struct kvm *kvm, gfn_t gfn,
+			       struct kvm_host_map *map)
+{
+	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
+	kvm_pfn_t pfn;
+
+	map->gfn = gfn;
+	spin_lock(&attrs->maps_lock);
+	list_add(&map->in_use, &attrs->maps);
+	spin_unlock(&attrs->maps_lock);
+
+	/*
+	 * The attributes are read after the lock was dropped, by a change they
+	 * are written before it is taken: one of the two sees the other.
+	 */
+	smp_mb();
+
+	pfn = kvm_guest_access_pfn(kvm, gfn_to_memslot(kvm, gfn), gfn,
+				   &map->private);
+	if (is_error_noslot_pfn(pfn))
+		__kvm_guest_access_unmap(kvm, map);
+	return pfn;
+}
+
+void __kvm_guest_access_unmap(struct kvm *kvm, struct kvm_host_map *map)
+{
+	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
+
+	spin_lock(&attrs->maps_lock);
+	list_del_init(&map->in_use);
+	spin_unlock(&attrs->maps_lock);
+
+	wake_up(&attrs->maps_wait);
+}
+EXPORT_SYMBOL_GPL(__kvm_guest_access_unmap);
+
+/*
+ * A section for who uses a page that he keeps, without sleeping.  In it no request
+ * to give the page up comes in.  NULL if the VM has no attributes.
+ */
+struct kvm_mem_attrs *kvm_guest_access_lock(struct kvm *kvm)
+{
+	if (!kvm_has_mem_attrs(kvm))
+		return NULL;
+
+	read_lock(&kvm->mem_attrs->access);
+	return kvm->mem_attrs;
+}
+EXPORT_SYMBOL_GPL(kvm_guest_access_lock);
+
+void kvm_guest_access_unlock(struct kvm_mem_attrs *attrs)
+{
+	if (attrs)
+		read_unlock(&attrs->access);
+}
+EXPORT_SYMBOL_GPL(kvm_guest_access_unlock);
+
+static bool map_in_use(struct kvm_mem_attrs *attrs,
+		       const struct kvm_mem_attrs_op *op)
+{
+	struct kvm_host_map *map;
+	bool found = false;
+
+	spin_lock(&attrs->maps_lock);
+	list_for_each_entry(map, &attrs->maps, in_use)
+		if (map->gfn >= op->first && map->gfn <= op->last)
+			found = true;
+	spin_unlock(&attrs->maps_lock);
+	return found;
+}
+
+/*
+ * Wait until no page of the range is in use that was resolved before the change
+ * was committed.  Those that come later are refused, or fine, but not told apart:
+ * they end as soon.
+ */
+void kvm_guest_access_wait(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+{
+	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
+
+	/* Pairs with smp_mb() in kvm_guest_access_map(). */
+	smp_mb();
+
+	/* Who kills the VMM wants no more of this than that it ends. */
+	wait_event_killable(attrs->maps_wait, !map_in_use(attrs, op));
+}
+
+/*
+ * Whether the page of @gfn can be mapped as kvm_vcpu_map() does, as far as
+ * attributes go.  If not, that is noted as a refused access of the vCPU.
+ */
+bool kvm_guest_access_check(struct kvm_vcpu *vcpu, gfn_t gfn)
+{
+	struct kvm_memory_slot *slot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
+	unsigned long attrs = kvm_mem_attrs_get(vcpu->kvm, gfn);
+	u64 refused = 0;
+
+	if (kvm_mem_attrs_apply(slot))
+		refused = kvm_mem_attrs_refuse(attrs,
+					       KVM_MEMORY_EXIT_FLAG_READ |
+					       KVM_MEMORY_EXIT_FLAG_WRITE);
+	refused &= -refused;
+	if (refused || !kvm_slot_can_be_private(slot))
+		refused |= attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE;
+	if (!refused)
+		return true;
+
+	vcpu->refused_gpa = gfn_to_gpa(gfn);
+	vcpu->refused_flags = refused;
+	return false;
+}
+EXPORT_SYMBOL_GPL(kvm_guest_access_check);

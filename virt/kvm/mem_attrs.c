@@ -137,7 +137,7 @@ int kvm_mem_attrs_init_vm(struct kvm *kvm)
 		return -ENOMEM;
 
 	kvm_attr_store_init(&attrs->store);
-	rwlock_init(&attrs->access);
+	kvm_guest_access_init(attrs);
 	static_branch_inc(&kvm_mem_attrs_in_use);
 
 	/* Pairs with smp_load_acquire() in kvm_has_mem_attrs(). */
@@ -276,12 +276,21 @@ static bool mem_attrs_may_be_mapped(struct kvm *kvm,
 	return *mapped;
 }
 
-/* Zap or narrow what is mapped of each extent that changes. */
-static void mem_attrs_pre(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+/* Whether nothing that was possible before stops to be, or means another page. */
+static bool mem_attrs_only_grants(unsigned long old, unsigned long new)
 {
+	return !(new & ~old) && !((old ^ new) & KVM_MEMORY_ATTRIBUTE_PRIVATE);
+}
+
+/*
+ * Zap or narrow what is mapped of each extent that changes.  Returns whether that
+ * takes anything away.
+ */
+static bool mem_attrs_pre(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+{
+	bool mapped, flush = false, taken = false;
 	struct kvm_attr_extent ext;
 	struct kvm_attr_iter iter;
-	bool mapped, flush = false;
 	gfn_t known = 0;
 
 	lockdep_assert_held_write(&kvm->mmu_lock);
@@ -290,31 +299,63 @@ static void mem_attrs_pre(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 	while (kvm_attr_iter_next(&iter, &ext)) {
 		unsigned long new = op_result(op, ext.attrs);
 
-		if (new != ext.attrs &&
-		    mem_attrs_may_be_mapped(kvm, op, &ext, &known, &mapped))
+		if (mem_attrs_only_grants(ext.attrs, new))
+			continue;
+
+		taken = true;
+		if (mem_attrs_may_be_mapped(kvm, op, &ext, &known, &mapped))
 			flush = mem_attrs_pre_extent(kvm, &ext, new, flush);
 	}
 
 	mem_attrs_flush(kvm, flush);
+	return taken;
 }
 
-/* New values: accesses of KVM that saw the old ones are over on return. */
-static void mem_attrs_commit(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+/*
+ * New values: accesses of KVM that saw the old ones are over on return.  Returns
+ * whether vCPUs have to be kicked to make that true of pages they keep in use.
+ */
+static bool mem_attrs_commit(struct kvm *kvm, const struct kvm_mem_attrs_op *op,
+			     bool taken)
 {
 	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
+	bool kick;
 
 	lockdep_assert_held_write(&kvm->mmu_lock);
 
 	write_lock(&attrs->access);
 	kvm_attr_store_commit(&attrs->store, op->first, op->last, op->keep,
 			      op->set);
+	kick = taken && kvm_arch_mem_attrs_taken(kvm);
 	write_unlock(&attrs->access);
+	return kick;
+}
+
+/*
+ * What is done without mmu_lock once the new values hold: take away what was
+ * resolved by the old ones and is in use across sections.
+ */
+static void mem_attrs_revoke(struct kvm *kvm, const struct kvm_mem_attrs_op *op,
+			     bool kick)
+{
+	/*
+	 * A refresh of a cache that resolved a GFN by its old attributes either
+	 * has finished, and is undone here, or sees the new sequence count.
+	 */
+	gfn_to_pfn_cache_invalidate_gfns(kvm, op->first, op->last + 1);
+
+	/* Out of the guest, where hardware writes to pages kept for it. */
+	if (kick)
+		kvm_make_all_cpus_request(kvm, KVM_REQ_OUTSIDE_GUEST_MODE);
+
+	kvm_guest_access_wait(kvm, op);
 }
 
 static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 {
 	gfn_t mask = (1ULL << kvm_arch_max_mapping_order()) - 1;
 	unsigned long first = op->first, last = op->last;
+	bool taken, kick;
 	int r;
 
 	lockdep_assert_held(&kvm->slots_lock);
@@ -346,17 +387,14 @@ static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	kvm_mmu_invalidate_begin(kvm);
 	kvm_mmu_invalidate_add(kvm, op->first & ~mask, (op->last | mask) + 1);
 	kvm->mem_attrs->op = op;
-	mem_attrs_pre(kvm, op);
-	mem_attrs_commit(kvm, op);
+	taken = mem_attrs_pre(kvm, op);
+	kick = mem_attrs_commit(kvm, op, taken);
 	kvm->mem_attrs->op = NULL;
 	kvm_mmu_invalidate_end(kvm);
 	KVM_MMU_UNLOCK(kvm);
 
-	/*
-	 * A refresh of a cache that resolved a GFN by its old attributes either
-	 * has finished, and is undone here, or sees the new sequence count.
-	 */
-	gfn_to_pfn_cache_invalidate_gfns(kvm, op->first, op->last + 1);
+	if (taken)
+		mem_attrs_revoke(kvm, op, kick);
 	return 0;
 }
 

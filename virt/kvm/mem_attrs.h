@@ -4,7 +4,9 @@
 #define __KVM_MEM_ATTRS_PRIV_H
 
 #include <linux/kvm_types.h>
+#include <linux/list.h>
 #include <linux/spinlock.h>
+#include <linux/wait.h>
 
 #include "mem_attrs_store.h"
 
@@ -21,6 +23,14 @@ struct kvm_mem_attrs {
 	struct kvm_attr_store store;
 	const struct kvm_mem_attrs_op *op;
 	rwlock_t access;
+
+	/* kvm_host_maps in use, and who waits for one that is not any more. */
+	spinlock_t maps_lock;
+	struct list_head maps;
+	wait_queue_head_t maps_wait;
 };
+
+void kvm_guest_access_init(struct kvm_mem_attrs *attrs);
+void kvm_guest_access_wait(struct kvm *kvm, const struct kvm_mem_attrs_op *op);
 
 #endif /* __KVM_MEM_ATTRS_PRIV_H */

@@ -68,6 +68,29 @@ int kvm_mem_attrs_init_vm_type(struct kvm *kvm)
 	return kvm_mem_attrs_init_vm(kvm);
 }
 
+/*
+ * Nested VMX maps the virtual-APIC page, the posted-interrupt descriptor and the
+ * APIC-access page of L1 for as long as L2 runs.
+ */
+bool kvm_arch_mem_attrs_taken(struct kvm *kvm)
+{
+	const struct kvm_x86_nested_ops *ops = kvm_x86_ops.nested_ops;
+	struct kvm_vcpu *vcpu;
+	bool kick = false;
+	unsigned long i;
+
+	if (!ops->may_keep_pages)
+		return false;
+
+	kvm_for_each_vcpu(i, vcpu, kvm) {
+		if (!ops->may_keep_pages(vcpu))
+			continue;
+		kvm_make_request(KVM_REQ_NESTED_PAGES, vcpu);
+		kick = true;
+	}
+	return kick;
+}
+
 #define try_cmpxchg_user(type)						\
 	__try_cmpxchg_user((type __user *)uaddr, (type *)old,		\
 			   *(const type *)new, efault_##type)
@@ -205,9 +228,9 @@ int kvm_vcpu_fetch_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *data, int len)
 
 /*
  * Whether attributes refuse an access, KVM_MEMORY_EXIT_FLAG_READ or _WRITE or
- * both, to the page of a linear address.  The walk asks for no more than a read
- * whatever the access is, as it may be that nothing gets written in the end.  If
- * there is no translation the instruction will find out.
+ * both, to the page of a linear address, or to a page table on the way there.
+ * @pferr is what the walk asks for: a write, which sets the dirty bit, only if
+ * there will be one.  If there is no translation the instruction will find out.
  */
 static bool linear_page_refused(struct kvm_vcpu *vcpu, gva_t addr, u64 pferr,
 				u64 access)
@@ -267,13 +290,6 @@ bool kvm_emulate_write_refused(struct kvm_vcpu *vcpu, gva_t addr,
 				    KVM_MEMORY_EXIT_FLAG_WRITE);
 }
 
-/* INS and MOVS, which may get from a device what they write to memory. */
-static bool is_device_to_memory(const struct x86_emulate_ctxt *ctxt)
-{
-	return ctxt->opcode_len == 1 &&
-	       ((ctxt->b & ~1) == 0x6c || (ctxt->b & ~1) == 0xa4);
-}
-
 static bool is_rep_done(struct kvm_vcpu *vcpu,
 			const struct x86_emulate_ctxt *ctxt)
 {
@@ -285,27 +301,93 @@ static bool is_rep_done(struct kvm_vcpu *vcpu,
 	return ctxt->rep_prefix && !count;
 }
 
+static gva_t emulate_linear(struct kvm_vcpu *vcpu, int seg, unsigned long ea)
+{
+	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
+
+	if (ctxt->mode == X86EMUL_MODE_PROT64)
+		return ea;
+
+	return (u32)(ea + static_call(kvm_x86_get_segment_base)(vcpu, seg));
+}
+
+/*
+ * PUSH and CALL with a memory operand write @bytes below the stack pointer, or
+ * twice as many if the call is a far one.
+ */
+static unsigned int pushes_from_memory(const struct x86_emulate_ctxt *ctxt)
+{
+	if (ctxt->b != 0xff || ctxt->modrm_mod == 3)
+		return 0;
+
+	switch (ctxt->modrm_reg & 7) {
+	case 2:
+	case 6:
+		return ctxt->op_bytes;
+	case 3:
+		return 2 * ctxt->op_bytes;
+	default:
+		return 0;
+	}
+}
+
+/* Where INS, MOVS and pushes from memory write to; 0 bytes: none of these. */
+static unsigned int device_to_memory(struct kvm_vcpu *vcpu, gva_t *addr)
+{
+	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
+	unsigned int bytes;
+
+	if (ctxt->opcode_len != 1)
+		return 0;
+
+	if ((ctxt->b & ~1) == 0x6c || (ctxt->b & ~1) == 0xa4) {
+		*addr = emulate_linear(vcpu, VCPU_SREG_ES,
+				       ctxt->dst.addr.mem.ea);
+		return is_rep_done(vcpu, ctxt) ? 0 : ctxt->dst.bytes;
+	}
+
+	bytes = pushes_from_memory(ctxt);
+	*addr = emulate_linear(vcpu, VCPU_SREG_SS, kvm_rsp_read(vcpu) - bytes);
+	return bytes;
+}
+
+/* A source that can not be read ends the instruction before anything else. */
+static bool src_readable(struct kvm_vcpu *vcpu)
+{
+	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
+	struct kvm_mmu *mmu = vcpu->arch.walk_mmu;
+	struct x86_exception ex;
+	gva_t addr;
+
+	if (ctxt->src.type != OP_MEM)
+		return true;
+
+	addr = emulate_linear(vcpu, ctxt->src.addr.mem.seg,
+			      ctxt->src.addr.mem.ea);
+	return mmu->gva_to_gpa(vcpu, mmu, addr, cpl_pferr(vcpu), &ex) !=
+	       INVALID_GPA;
+}
+
 /*
  * Whether the decoded instruction, or the next iteration of it, has to be given
  * up before it reads its source: a device that has answered has answered.  Which
- * is also why nothing is refused here if the answer is waiting to be written.
+ * is also why nothing is refused here if the answer is waiting to be written.  If
+ * userspace forbids the write while it is at that answer, it is lost.
  */
 bool kvm_emulate_dst_refused(struct kvm_vcpu *vcpu)
 {
-	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
-	gva_t addr = ctxt->dst.addr.mem.ea;
+	unsigned int bytes;
+	gva_t addr;
 
-	if (!is_device_to_memory(ctxt) || is_rep_done(vcpu, ctxt))
-		return false;
 	if (vcpu->arch.pio.count || vcpu->mmio_read_completed)
 		return false;
 
-	if (ctxt->mode != X86EMUL_MODE_PROT64)
-		addr = (u32)(addr + static_call(kvm_x86_get_segment_base)
-					(vcpu, VCPU_SREG_ES));
+	bytes = device_to_memory(vcpu, &addr);
+	if (!bytes || !src_readable(vcpu))
+		return false;
 
-	return linear_range_refused(vcpu, addr, ctxt->dst.bytes,
-				    cpl_pferr(vcpu),
+	return linear_range_refused(vcpu, addr, bytes,
+				    cpl_pferr(vcpu) | PFERR_WRITE_MASK,
 				    KVM_MEMORY_EXIT_FLAG_WRITE);
 }
 

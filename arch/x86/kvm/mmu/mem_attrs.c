@@ -51,6 +51,7 @@
 #include "mem_attrs.h"
 #include "spte.h"
 #include "tdp_iter.h"
+#include "tdp_mmu.h"
 
 u64 kvm_arch_supported_mem_attrs(struct kvm *kvm)
 {
@@ -122,6 +123,9 @@ static bool tdp_mmu_forbid_write(struct kvm *kvm,
 {
 	struct kvm_mmu_page *root;
 	bool flush = false;
+
+	if (!is_tdp_mmu_enabled(kvm))
+		return false;
 
 	list_for_each_entry(root, &kvm->arch.tdp_mmu_roots, link)
 		if (kvm_mmu_page_as_id(root) == slot->as_id)
