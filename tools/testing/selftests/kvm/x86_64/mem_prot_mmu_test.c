@@ -38,23 +38,20 @@ static u64 guest_read(u64 page)
 	return READ_ONCE(*(u64 *)(page + WORD_AT));
 }
 
-/* Adds one */
+/* What was never there before */
+static u64 new_value = 1ull << 32;
+
 static u64 guest_write(u64 page)
 {
-	asm volatile("incq (%0)" :: "r"(page + WORD_AT) : "cc", "memory");
-	return 0;
-}
-
-/* One access only, for MMIO */
-static u64 guest_store(u64 page)
-{
-	asm volatile("movq $1, (%0)" :: "r"(page + WORD_AT) : "memory");
+	asm volatile("mov %0, (%1)" :: "r"(++new_value), "r"(page + WORD_AT)
+		     : "memory");
 	return 0;
 }
 
 static u64 guest_forced_write(u64 page)
 {
-	asm volatile(FEP "movq $1, (%0)" :: "r"(page + WORD_AT) : "memory");
+	asm volatile(FEP "mov %0, (%1)"
+		     :: "r"(++new_value), "r"(page + WORD_AT) : "memory");
 	return 0;
 }
 
@@ -499,7 +496,7 @@ static void test_churn(void)
 	create_small_vm(0);
 	prot_mem_unset(&mem);
 	set_attributes(PAGE(3), NW | NX);
-	is_mmio(guest_store, PAGE(3));
+	is_mmio(guest_write, PAGE(3));
 	is_mmio(guest_read, PAGE(3));
 
 	/* From the first fault on */
@@ -511,7 +508,7 @@ static void test_churn(void)
 
 	/* It goes and comes back. */
 	prot_mem_unset(&mem);
-	is_mmio(guest_store, PAGE(3));
+	is_mmio(guest_write, PAGE(3));
 	prot_mem_set(&mem);
 	refused(guest_write, PAGE(3));
 	touch_all_but(3);
@@ -544,9 +541,9 @@ static void test_read_only_memslot(void)
 	set_attributes(PAGE(3), NX);
 	refused(guest_exec, PAGE(3));
 	allowed(guest_read, PAGE(3));
-	is_mmio(guest_store, PAGE(3));
+	is_mmio(guest_write, PAGE(3));
 	set_attributes(PAGE(3), 0);
-	is_mmio(guest_store, PAGE(3));
+	is_mmio(guest_write, PAGE(3));
 	allowed(guest_exec, PAGE(3));
 	set_attributes(PAGE(3), NOTHING);
 	refused(guest_read, PAGE(3));

@@ -385,17 +385,17 @@ static void guest_forced_call(void)
 {
 	u64 rsp, value;
 
+	asm volatile("lea forced_call_to(%%rip), %0" : "=r"(value));
+	poke(P1, value);
 	poke(P1 + 8, 0);
 	refuse(P0, NW, EXIT_W);
-	asm volatile("mov %%rsp, %0; mov %2, %%rsp\n"
-		     "lea 3f(%%rip), %1; mov %1, (%3)\n"
-		     FORCED_AT("call *(%3)")
+	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
+		     FORCED_AT("call *(%2)")
 		     "jmp 4f\n"
-		     "3: incq 8(%3)\n"
+		     "forced_call_to: incq 8(%2)\n"
 		     "ret\n"
 		     "4: xchg %0, %%rsp"
-		     : "=&r"(rsp), "=&r"(value) : "r"(P0 + 64), "r"(P1)
-		     : CLOBBERS);
+		     : "=&r"(rsp) : "r"(P0 + 64), "r"(P1) : CLOBBERS);
 	expect(peek(P1 + 8), 1);
 	expect(rsp, P0 + 64);
 
