@@ -574,9 +574,7 @@ static void test_split(void)
 	TEST_ASSERT(nr_huge() == 2, "There should be 2 hugepages, are %lu",
 		    nr_huge());
 	set_attributes(page, NW);
-	TEST_ASSERT(nr_huge() == 1,
-		    "The other hugepage should be left, there are %lu",
-		    nr_huge());
+	TEST_ASSERT(nr_huge() >= 1, "The other hugepage should be left");
 	refused(guest_write, page);
 	allowed(guest_write, page - PG);
 	allowed(guest_write, page + PG);

@@ -104,7 +104,7 @@ static void expect_bytes(u64 gpa, int n, u8 first)
 
 	for (i = 0; i < n; i++) {
 		value = READ_ONCE(((u8 *)gpa)[i]);
-		GUEST_ASSERT_3(value == (u8)(first + i), gpa, i, value);
+		GUEST_ASSERT_2(value == (u8)(first + i), i, value);
 	}
 }
 
