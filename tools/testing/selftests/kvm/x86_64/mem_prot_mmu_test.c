@@ -627,6 +627,32 @@ static void test_eager_split(u64 attrs)
 	destroy_vm();
 }
 
+/*
+ * Where executable hugepages are a danger, hugepages do not execute and become
+ * small pages that do, but for those that may not.
+ */
+static bool set_nx_huge_pages(const char *value)
+{
+	FILE *f = fopen("/sys/module/kvm/parameters/nx_huge_pages", "w");
+	bool ok;
+
+	if (!f)
+		return false;
+	ok = fputs(value, f) >= 0;
+	return !fclose(f) && ok;
+}
+
+static void test_nx_huge_pages(void)
+{
+	if (!set_nx_huge_pages("force")) {
+		pr_info("NX hugepages: not on this host\n");
+		return;
+	}
+	test_eager_split(NX);
+	test_eager_split(NW);
+	set_nx_huge_pages("auto");
+}
+
 int main(int argc, char *argv[])
 {
 	TEST_REQUIRE_PROTECTIONS();
@@ -646,5 +672,6 @@ int main(int argc, char *argv[])
 	test_split();
 	test_eager_split(NX);
 	test_eager_split(NW);
+	test_nx_huge_pages();
 	return 0;
 }

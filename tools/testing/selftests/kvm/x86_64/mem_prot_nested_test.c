@@ -281,6 +281,25 @@ static void l1_svm_vmcb(u64 npt)
 	GUEST_DONE();
 }
 
+/* The VMCB is gone when L2 exits: it gets #GP in place of L1 an exit. */
+static void l2_svm_vmcb_taken(void)
+{
+	protect(VMCB, NW);
+	l2_report();
+}
+
+static void guest_gp_handler(struct ex_regs *regs)
+{
+	GUEST_DONE();
+}
+
+static void l1_svm_vmcb_taken(void)
+{
+	struct vmcb *vmcb = setup_svm(l2_svm_vmcb_taken);
+
+	run_guest(vmcb, VMCB);
+}
+
 /* The exit code that comes of a VMRUN with these tables, left as they are. */
 static u64 exit_code_of(void *l2, u64 msrpm, u64 iopm)
 {
@@ -542,6 +561,22 @@ static void test_svm(const char *what, void *l1, bool npt)
 	destroy_vm();
 }
 
+static void test_vmcb_taken(void)
+{
+	struct ucall uc;
+
+	pr_info("SVM: VMCB of a running L2\n");
+	create_vm(l1_svm_vmcb_taken);
+	vm_install_exception_handler(vm, GP_VECTOR, guest_gp_handler);
+	TEST_ASSERT(vcpu_run_to_ucall(vcpu, &uc) == UCALL_SYNC &&
+		    uc.args[1] == PROTECT, "L2 should run");
+	do_request(&uc);
+	vcpu_run_to_done(vcpu);
+	TEST_ASSERT(!memcmp(watched, prot_mem_hva(&mem, VMCB), PG),
+		    "The VMCB should not be written when L2 exits");
+	destroy_vm();
+}
+
 static void test_vmx(const char *what, void *l1, bool ept)
 {
 	struct vmx_pages *vmx;
@@ -645,6 +680,7 @@ static void test_all_svm(void)
 {
 	test_svm("accesses of L2", l1_svm_access, false);
 	test_svm("VMCB", l1_svm_vmcb, false);
+	test_vmcb_taken();
 	test_svm("MSR permission map", l1_svm_msrpm, false);
 	test_svm("I/O permission map", l1_svm_iopm, false);
 	if (!kvm_cpu_has(X86_FEATURE_NPT))

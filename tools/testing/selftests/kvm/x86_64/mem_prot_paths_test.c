@@ -814,6 +814,34 @@ static void guest_walk_to_refusal(void)
 	GUEST_DONE();
 }
 
+/* The guest changes its own mapping: it gets what the page is allowed. */
+static void map_far(u64 flags)
+{
+	poke(P3, P4 | PTE_PRESENT_MASK | PTE_ACCESSED_MASK | flags);
+	asm volatile("invlpg (%0)" :: "r"(FAR_GVA) : "memory");
+	expect(peek(FAR_GVA), peek(P4));
+}
+
+static void guest_walk_widened(void)
+{
+	build_page_tables(PTE_ACCESSED_MASK);
+	put_code(P4 + 0x200, false);
+	protect(P4, NW);
+	map_far(0);
+	map_far(PTE_WRITABLE_MASK | PTE_DIRTY_MASK);
+	refuse(P4, NW, EXIT_W);
+	store(FAR_GVA, WORD);
+	expect(peek(P4), WORD);
+
+	protect(P4, NX);
+	map_far(PTE_NX_MASK);
+	map_far(0);
+	insn_rip = FAR_GVA + 0x200;
+	refuse(P4, NX, EXIT_X);
+	expect(call_code(FAR_GVA + 0x200), 0x12345678);
+	GUEST_DONE();
+}
+
 /* The VMM asks for the translation of FAR_GVA at each write to the port. */
 static void guest_translate(void)
 {
@@ -893,6 +921,7 @@ static const struct path_case {
 	{ "walk, bits to set", guest_walk_accessed },
 	{ "walk, nothing to set", guest_walk_nothing_to_set },
 	{ "walk to a protected page", guest_walk_to_refusal, 0, IO_BYTES },
+	{ "walk, mapping widened by the guest", guest_walk_widened },
 	{ "KVM_TRANSLATE", guest_translate, 0, 4, 0, exit_translate },
 };
 
