@@ -1,0 +1,677 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * NR, NW and NX against whatever else changes a VM's mappings.
+ *
+ * Which combinations a VM takes; narrowing and widening of what is mapped;
+ * dirty logging by bitmap, with manual clearing and by ring; prefetching of
+ * neighbours; hugepages that are split and come back; memslots that come, go
+ * and move; read-only memslots.  In each of these a protection neither gets
+ * lost nor spreads to another page.
+ */
+#include "test_util.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "mem_prot.h"
+
+#define PG		0x1000ull
+#define SLOT		10
+#define MEM_GPA		0x100000000ull
+#define SMALL_SIZE	(16 * PG)
+#define HUGE_SIZE	(2 * PG_SIZE_2M)
+#define PAGE(n)		(MEM_GPA + (n) * PG)
+
+/* Each page begins with code: mov $0x1234, %eax; ret. */
+static const u8 code[] = { 0xb8, 0x34, 0x12, 0x00, 0x00, 0xc3 };
+#define CODE_RESULT	0x1234
+#define WORD_AT		0x100
+
+/* ---- The guest ---- */
+
+static struct {
+	u64 (*fn)(u64 arg);
+	u64 arg;
+	u64 result;
+} command;
+
+static u64 guest_read(u64 page)
+{
+	return READ_ONCE(*(u64 *)(page + WORD_AT));
+}
+
+/* What was never there before */
+static u64 new_value = 1ull << 32;
+
+static u64 guest_write(u64 page)
+{
+	asm volatile("mov %0, (%1)" :: "r"(++new_value), "r"(page + WORD_AT)
+		     : "memory");
+	return 0;
+}
+
+static u64 guest_forced_write(u64 page)
+{
+	asm volatile(FEP "mov %0, (%1)"
+		     :: "r"(++new_value), "r"(page + WORD_AT) : "memory");
+	return 0;
+}
+
+static u64 guest_exec(u64 page)
+{
+	return ((u64 (*)(void))page)();
+}
+
+static void guest_main(void)
+{
+	for (;;) {
+		command.result = command.fn(command.arg);
+		GUEST_SYNC(0);
+	}
+}
+
+/* ---- The VMM ---- */
+
+static struct kvm_vm *vm;
+static struct kvm_vcpu *vcpu;
+static struct kvm_regs start_regs;
+static struct prot_mem mem;
+static bool can_force;
+
+static void create_memory(u32 flags, u64 size, enum vm_mem_backing_src_type src,
+			  int level)
+{
+	u64 at;
+
+	prot_mem_create(&mem, vm, SLOT, flags, MEM_GPA, size, src);
+	prot_mem_map(&mem, level);
+	for (at = 0; at < size; at += PG)
+		memcpy(mem.hva + at, code, sizeof(code));
+	vcpu_regs_get(vcpu, &start_regs);
+}
+
+static void create_vm(u32 flags, u64 size, enum vm_mem_backing_src_type src,
+		      int level)
+{
+	vm = __vm_create_with_one_vcpu(&vcpu, HUGE_SIZE / PG, guest_main);
+	create_memory(flags, size, src, level);
+}
+
+static void create_small_vm(u32 flags)
+{
+	create_vm(flags, SMALL_SIZE, VM_MEM_SRC_ANONYMOUS, PG_LEVEL_4K);
+}
+
+static void destroy_vm(void)
+{
+	kvm_vm_free(vm);
+	prot_mem_destroy(&mem);
+}
+
+static void set_attributes(u64 page, u64 attrs)
+{
+	vm_set_memory_attributes(vm, page, PG, attrs);
+}
+
+static u64 *word(u64 page)
+{
+	return (u64 *)(prot_mem_hva(&mem, page) + WORD_AT);
+}
+
+static void start_access(u64 (*fn)(u64), u64 page)
+{
+	guest_global(vm, command)->fn = fn;
+	guest_global(vm, command)->arg = page;
+	vcpu_regs_set(vcpu, &start_regs);
+}
+
+static void allowed(u64 (*fn)(u64), u64 page)
+{
+	start_access(fn, page);
+	vcpu_run_to_sync(vcpu, 0);
+	if (fn == guest_exec)
+		TEST_ASSERT(guest_global(vm, command)->result == CODE_RESULT,
+			    "The guest should execute the code at %#lx", page);
+}
+
+static void refused(u64 (*fn)(u64), u64 page)
+{
+	u64 should = fn == guest_read ? EXIT_R :
+		     fn == guest_exec ? EXIT_X : EXIT_W;
+	u64 before = *word(page), flags;
+
+	start_access(fn, page);
+	flags = vcpu_run_to_refusal(vcpu, page);
+	TEST_ASSERT(flags == should,
+		    "The exit should name access %#lx, names %#lx", should,
+		    flags);
+	TEST_ASSERT(*word(page) == before,
+		    "A refused access should not change the page at %#lx", page);
+}
+
+/* The access goes to the VMM, and not to memory. */
+static void is_mmio(u64 (*fn)(u64), u64 page)
+{
+	start_access(fn, page);
+	vcpu_run(vcpu);
+	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_MMIO &&
+		    vcpu->run->mmio.phys_addr == page + WORD_AT,
+		    "The access to %#lx should be MMIO, exit: %u (%s)", page,
+		    vcpu->run->exit_reason,
+		    exit_reason_str(vcpu->run->exit_reason));
+	vcpu_run_to_sync(vcpu, 0);
+}
+
+static u64 nr_mapped(void)
+{
+	return vm_get_stat(vm, "pages_4k") + vm_get_stat(vm, "pages_2m");
+}
+
+static void touch_all_but(int but)
+{
+	int i;
+
+	for (i = 0; i < SMALL_SIZE / PG; i++) {
+		if (i == but)
+			continue;
+		allowed(guest_write, PAGE(i));
+		allowed(guest_exec, PAGE(i));
+	}
+}
+
+static void touch_all(void)
+{
+	touch_all_but(-1);
+}
+
+/* The page may be accessed as the attributes say, and not otherwise. */
+static void check_access(u64 page, u64 attrs)
+{
+	(attrs & NR ? refused : allowed)(guest_read, page);
+	(attrs & NW ? refused : allowed)(guest_write, page);
+	(attrs & NX ? refused : allowed)(guest_exec, page);
+}
+
+/* ---- Combinations ---- */
+
+/* NR needs NW, and NX unless the CPU can map a page to be executed only. */
+static bool is_enforceable(u64 attrs, u64 supported, bool execute_only)
+{
+	if (attrs & ~supported)
+		return false;
+	if ((attrs & NR) && !(attrs & NW))
+		return false;
+	return !(attrs & NR) || (attrs & NX) || execute_only;
+}
+
+static bool host_has_execute_only(void)
+{
+	return kvm_is_tdp_enabled() && is_intel_cpu() &&
+	       kvm_get_feature_msr(MSR_IA32_VMX_EPT_VPID_CAP) & 1;
+}
+
+static void test_combinations_of(unsigned long type)
+{
+	u64 should = NOTHING, attrs, mask;
+
+	vm = vm_create_barebones_type(type);
+	if (type == KVM_X86_SW_PROTECTED_VM)
+		should |= MEM_ATTR_PRIVATE;
+	mask = vm_supported_attributes(vm);
+	TEST_ASSERT(mask == should,
+		    "A VM of type %lu should support %#lx, says %#lx", type,
+		    should, mask);
+	TEST_ASSERT(vm_check_cap(vm, KVM_CAP_MEMORY_ATTRIBUTES) == mask,
+		    "The capability should say the same, says %#x",
+		    vm_check_cap(vm, KVM_CAP_MEMORY_ATTRIBUTES));
+	for (attrs = 0; attrs < 32; attrs++)
+		TEST_ASSERT(vm_accepts_attributes(vm, attrs) ==
+			    is_enforceable(attrs, mask, host_has_execute_only()),
+			    "A VM of type %lu should %s %#lx", type,
+			    vm_accepts_attributes(vm, attrs) ? "refuse" : "take",
+			    attrs);
+	kvm_vm_free(vm);
+}
+
+static int update(u64 page, u64 set, u64 clear)
+{
+	struct kvm_memory_attributes_update one = {
+		.address = page, .size = PG, .set = set, .clear = clear,
+	};
+	struct kvm_update_memory_attributes args = {
+		.updates = (uintptr_t)&one, .nr_updates = 1,
+	};
+
+	return __vm_ioctl(vm, KVM_UPDATE_MEMORY_ATTRIBUTES, &args);
+}
+
+/* What counts is what an update would leave on the page. */
+static void test_updates(void)
+{
+	vm = vm_create_barebones();
+	TEST_ASSERT(!update(PAGE(0), NOTHING, 0), "Taking all should succeed");
+	TEST_ASSERT(update(PAGE(0), 0, NW) && errno == EINVAL,
+		    "NR may not be left without NW");
+	ASSERT_EQ(vm_get_memory_attributes(vm, PAGE(0)), NOTHING);
+	TEST_ASSERT(update(PAGE(1), NR, 0) && errno == EINVAL,
+		    "NR may not be set on a page without NW");
+	ASSERT_EQ(vm_get_memory_attributes(vm, PAGE(1)), 0);
+	TEST_ASSERT(!update(PAGE(0), 0, NR), "Giving back read should succeed");
+	ASSERT_EQ(vm_get_memory_attributes(vm, PAGE(0)), NW | NX);
+	TEST_ASSERT(!update(PAGE(1), NW, 0) && !update(PAGE(1), NX, NW),
+		    "Bits should be set and cleared one by one");
+	ASSERT_EQ(vm_get_memory_attributes(vm, PAGE(1)), NX);
+	kvm_vm_free(vm);
+}
+
+static void test_combinations(void)
+{
+	test_combinations_of(KVM_X86_DEFAULT_VM);
+	if (vm_type_is_supported(KVM_X86_SW_PROTECTED_VM))
+		test_combinations_of(KVM_X86_SW_PROTECTED_VM);
+	test_updates();
+}
+
+/* ---- Narrowing and widening what is mapped ---- */
+
+static void test_narrow_and_widen(void)
+{
+	u64 mapped;
+
+	create_small_vm(0);
+	touch_all();
+	mapped = nr_mapped();
+
+	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NW);
+	TEST_ASSERT(nr_mapped() == mapped,
+		    "Taking away write should unmap nothing, %lu pages of %lu are left",
+		    nr_mapped(), mapped);
+	refused(guest_write, PAGE(3));
+	allowed(guest_read, PAGE(3));
+	allowed(guest_exec, PAGE(3));
+	TEST_ASSERT(nr_mapped() == mapped,
+		    "What is still allowed should still be mapped");
+
+	/* One page of them gets it back. */
+	set_attributes(PAGE(3), 0);
+	TEST_ASSERT(nr_mapped() == mapped,
+		    "Giving back write should unmap nothing, %lu pages of %lu are left",
+		    nr_mapped(), mapped);
+	allowed(guest_write, PAGE(3));
+	refused(guest_write, PAGE(2));
+	refused(guest_write, PAGE(4));
+
+	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NX);
+	refused(guest_exec, PAGE(2));
+	refused(guest_exec, PAGE(3));
+	allowed(guest_write, PAGE(2));
+	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NW | NX);
+	refused(guest_write, PAGE(2));
+	refused(guest_exec, PAGE(2));
+	allowed(guest_read, PAGE(2));
+	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NOTHING);
+	refused(guest_read, PAGE(2));
+	refused(guest_write, PAGE(2));
+	refused(guest_exec, PAGE(2));
+	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NW);
+	allowed(guest_exec, PAGE(2));
+	refused(guest_write, PAGE(2));
+	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, 0);
+	touch_all();
+	destroy_vm();
+}
+
+/* ---- Dirty logging ---- */
+
+static u64 dirty_bits(void)
+{
+	u64 bits = 0;
+
+	kvm_vm_get_dirty_log(vm, SLOT, &bits);
+	return bits;
+}
+
+/* From now on the next write to each page is reported anew. */
+static u64 take_dirty_bits(bool manual)
+{
+	u64 bits = dirty_bits();
+
+	if (manual)
+		kvm_vm_clear_dirty_log(vm, SLOT, &bits, 0, SMALL_SIZE / PG);
+	return bits;
+}
+
+static void set_logging(bool on)
+{
+	mem.flags = on ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+	prot_mem_set(&mem);
+}
+
+static void test_dirty_log(bool manual)
+{
+	create_small_vm(0);
+	if (manual)
+		vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
+	touch_all();
+	set_logging(true);
+	touch_all();
+	ASSERT_EQ(take_dirty_bits(manual), 0xffff);
+	ASSERT_EQ(take_dirty_bits(manual), 0);
+
+	/* Write-protected by the log and by the attribute */
+	set_attributes(PAGE(3), NW);
+	refused(guest_write, PAGE(3));
+	if (can_force)
+		refused(guest_forced_write, PAGE(3));
+	allowed(guest_read, PAGE(3));
+	allowed(guest_write, PAGE(4));
+	ASSERT_EQ(take_dirty_bits(manual), 1 << 4);
+	refused(guest_write, PAGE(3));
+
+	/* By the attribute while it is writable, then by the log as well */
+	allowed(guest_write, PAGE(5));
+	set_attributes(PAGE(5), NW);
+	refused(guest_write, PAGE(5));
+	ASSERT_EQ(take_dirty_bits(manual), 1 << 5);
+	refused(guest_write, PAGE(5));
+	ASSERT_EQ(take_dirty_bits(manual), 0);
+
+	/* A fault that only the log caused does not widen its neighbours. */
+	allowed(guest_write, PAGE(4));
+	allowed(guest_write, PAGE(6));
+	refused(guest_write, PAGE(5));
+	ASSERT_EQ(take_dirty_bits(manual), 1 << 4 | 1 << 6);
+
+	set_logging(false);
+	refused(guest_write, PAGE(3));
+	refused(guest_write, PAGE(5));
+	allowed(guest_write, PAGE(4));
+	set_logging(true);
+	refused(guest_write, PAGE(3));
+	take_dirty_bits(manual);
+
+	/* Once allowed again, writes are logged again. */
+	set_attributes(PAGE(3), 0);
+	allowed(guest_write, PAGE(3));
+	ASSERT_EQ(take_dirty_bits(manual), 1 << 3);
+	destroy_vm();
+}
+
+static u64 take_ring_entries(u32 ring_size)
+{
+	struct kvm_dirty_gfn *ring = vcpu_map_dirty_ring(vcpu);
+	u64 bits = 0;
+	u32 i;
+
+	for (i = 0; i < ring_size; i++) {
+		if (!(READ_ONCE(ring[i].flags) & KVM_DIRTY_GFN_F_DIRTY))
+			continue;
+		TEST_ASSERT(ring[i].slot == SLOT && ring[i].offset < 64,
+			    "Only the memslot should be logged, not page %#llx of %u",
+			    ring[i].offset, ring[i].slot);
+		bits |= 1ull << ring[i].offset;
+		WRITE_ONCE(ring[i].flags, KVM_DIRTY_GFN_F_RESET);
+	}
+	kvm_vm_reset_dirty_ring(vm);
+	return bits;
+}
+
+static void test_dirty_ring(void)
+{
+	const u32 entries = 65536 / sizeof(struct kvm_dirty_gfn);
+
+	vm = __vm_create(VM_MODE_DEFAULT, 1, HUGE_SIZE / PG);
+	vm_enable_dirty_ring(vm, 65536);
+	vcpu = vm_vcpu_add(vm, 0, guest_main);
+	create_memory(KVM_MEM_LOG_DIRTY_PAGES, SMALL_SIZE, VM_MEM_SRC_ANONYMOUS,
+		      PG_LEVEL_4K);
+	touch_all();
+	ASSERT_EQ(take_ring_entries(entries), 0xffff);
+
+	set_attributes(PAGE(3), NW);
+	refused(guest_write, PAGE(3));
+	if (can_force)
+		refused(guest_forced_write, PAGE(3));
+	allowed(guest_write, PAGE(4));
+	ASSERT_EQ(take_ring_entries(entries), 1 << 4);
+	allowed(guest_write, PAGE(5));
+	set_attributes(PAGE(5), NW);
+	refused(guest_write, PAGE(5));
+	ASSERT_EQ(take_ring_entries(entries), 1 << 5);
+	refused(guest_write, PAGE(3));
+	refused(guest_write, PAGE(5));
+	ASSERT_EQ(take_ring_entries(entries), 0);
+	set_attributes(PAGE(3), 0);
+	allowed(guest_write, PAGE(3));
+	ASSERT_EQ(take_ring_entries(entries), 1 << 3);
+	destroy_vm();
+}
+
+/* ---- Prefetching ---- */
+
+/* A fault may map neighbours as well, but with no more than they are allowed. */
+static void test_prefetch(void)
+{
+	static const u64 attrs[SMALL_SIZE / PG] = {
+		[2] = NOTHING, [3] = NW, [5] = NX, [6] = NW | NX,
+	};
+	int i;
+
+	create_small_vm(0);
+	for (i = 0; i < SMALL_SIZE / PG; i++)
+		set_attributes(PAGE(i), attrs[i]);
+	allowed(guest_write, PAGE(4));
+	allowed(guest_write, PAGE(1));
+	allowed(guest_exec, PAGE(4));
+	for (i = 0; i < SMALL_SIZE / PG; i++)
+		check_access(PAGE(i), attrs[i]);
+	destroy_vm();
+}
+
+/* Of pre-faulting on behalf of the VMM the same is true. */
+static void test_pre_fault(void)
+{
+	u64 gpa = PAGE(2), size = 2 * PG;
+
+	create_small_vm(0);
+	set_attributes(PAGE(3), NW | NX);
+	set_attributes(PAGE(4), NOTHING);
+	TEST_ASSERT(!__vcpu_pre_fault_memory(vcpu, &gpa, &size),
+		    "What may be read should be pre-faulted, errno: %i (%s)",
+		    errno, strerror(errno));
+	refused(guest_write, PAGE(3));
+	refused(guest_exec, PAGE(3));
+	allowed(guest_read, PAGE(3));
+	gpa = PAGE(4);
+	size = PG;
+	TEST_ASSERT(__vcpu_pre_fault_memory(vcpu, &gpa, &size),
+		    "What may not be read should not be pre-faulted");
+	refused(guest_read, PAGE(4));
+	destroy_vm();
+}
+
+/* ---- Memslots ---- */
+
+static void test_churn(void)
+{
+	create_small_vm(0);
+	prot_mem_unset(&mem);
+	set_attributes(PAGE(3), NW | NX);
+	is_mmio(guest_write, PAGE(3));
+	is_mmio(guest_read, PAGE(3));
+
+	/* From the first fault on */
+	prot_mem_set(&mem);
+	refused(guest_write, PAGE(3));
+	refused(guest_exec, PAGE(3));
+	allowed(guest_read, PAGE(3));
+	touch_all_but(3);
+
+	/* It goes and comes back. */
+	prot_mem_unset(&mem);
+	is_mmio(guest_write, PAGE(3));
+	prot_mem_set(&mem);
+	refused(guest_write, PAGE(3));
+	touch_all_but(3);
+
+	/* It moves: the attributes do not, and it gets those of its new GFNs. */
+	virt_map(vm, PAGE(16), PAGE(16), 16);
+	set_attributes(PAGE(16 + 5), NX);
+	mem.gpa = PAGE(16);
+	prot_mem_set(&mem);
+	allowed(guest_write, PAGE(16 + 3));
+	allowed(guest_exec, PAGE(16 + 3));
+	refused(guest_exec, PAGE(16 + 5));
+	allowed(guest_write, PAGE(16 + 5));
+	mem.gpa = PAGE(0);
+	prot_mem_set(&mem);
+	refused(guest_write, PAGE(3));
+	allowed(guest_exec, PAGE(5));
+	ASSERT_EQ(vm_get_memory_attributes(vm, PAGE(3)), NW | NX);
+	ASSERT_EQ(vm_get_memory_attributes(vm, PAGE(16 + 5)), NX);
+	destroy_vm();
+}
+
+/* Attributes take away; they give nothing that the memslot does not. */
+static void test_read_only_memslot(void)
+{
+	u64 before;
+
+	create_small_vm(KVM_MEM_READONLY);
+	before = *word(PAGE(3));
+	set_attributes(PAGE(3), NX);
+	refused(guest_exec, PAGE(3));
+	allowed(guest_read, PAGE(3));
+	is_mmio(guest_write, PAGE(3));
+	set_attributes(PAGE(3), 0);
+	is_mmio(guest_write, PAGE(3));
+	allowed(guest_exec, PAGE(3));
+	set_attributes(PAGE(3), NOTHING);
+	refused(guest_read, PAGE(3));
+	set_attributes(PAGE(3), NW);
+	allowed(guest_exec, PAGE(3));
+	ASSERT_EQ(*word(PAGE(3)), before);
+	destroy_vm();
+}
+
+/* ---- Hugepages ---- */
+
+#define HUGE0	MEM_GPA
+#define HUGE1	(MEM_GPA + PG_SIZE_2M)
+
+static u64 nr_huge(void)
+{
+	return vm_get_stat(vm, "pages_2m");
+}
+
+/* A protected page splits the hugepage it lies in, and no other. */
+static void test_split(void)
+{
+	u64 page = HUGE0 + 77 * PG;
+
+	create_vm(0, HUGE_SIZE, VM_MEM_SRC_ANONYMOUS_HUGETLB, PG_LEVEL_2M);
+	allowed(guest_write, HUGE0);
+	allowed(guest_write, HUGE1);
+	TEST_ASSERT(nr_huge() == 2, "There should be 2 hugepages, are %lu",
+		    nr_huge());
+	set_attributes(page, NW);
+	TEST_ASSERT(nr_huge() >= 1, "The other hugepage should be left");
+	refused(guest_write, page);
+	allowed(guest_write, page - PG);
+	allowed(guest_write, page + PG);
+	allowed(guest_read, page);
+	refused(guest_write, page);
+	TEST_ASSERT(nr_huge() == 1, "There should be 1 hugepage, are %lu",
+		    nr_huge());
+
+	/* All of the hugepage has the attribute: it can be huge again. */
+	vm_set_memory_attributes(vm, HUGE0, PG_SIZE_2M, NW);
+	unmap_from_guest(mem.hva, mem.size);
+	allowed(guest_read, HUGE0);
+	TEST_ASSERT(nr_huge() == 1,
+		    "A uniform hugepage should be mapped as one, there are %lu",
+		    nr_huge());
+	refused(guest_write, page);
+	refused(guest_write, HUGE0);
+	allowed(guest_write, HUGE1);
+
+	vm_set_memory_attributes(vm, HUGE0, PG_SIZE_2M, 0);
+	allowed(guest_write, page);
+	destroy_vm();
+}
+
+/* Dirty logging splits hugepages and lets them be rebuilt when it ends. */
+static void test_eager_split(u64 attrs)
+{
+	u64 page = HUGE0 + 77 * PG;
+
+	create_vm(0, HUGE_SIZE, VM_MEM_SRC_ANONYMOUS_HUGETLB, PG_LEVEL_2M);
+	vm_set_memory_attributes(vm, HUGE0, PG_SIZE_2M, attrs);
+	allowed(guest_read, HUGE0);
+	allowed(guest_write, HUGE1);
+	set_logging(true);
+	check_access(page, attrs);
+	check_access(HUGE0, attrs);
+	check_access(HUGE1 + 5 * PG, 0);
+	set_logging(false);
+	check_access(page, attrs);
+	check_access(HUGE0 + 78 * PG, attrs);
+	check_access(HUGE1 + 5 * PG, 0);
+
+	/* Protected while it is split */
+	set_logging(true);
+	allowed(guest_read, page);
+	set_attributes(page, NW | NX);
+	set_logging(false);
+	check_access(page, NW | NX);
+	check_access(page + PG, attrs);
+	destroy_vm();
+}
+
+/*
+ * Where executable hugepages are a danger, hugepages do not execute and become
+ * small pages that do, but for those that may not.
+ */
+static bool set_nx_huge_pages(const char *value)
+{
+	FILE *f = fopen("/sys/module/kvm/parameters/nx_huge_pages", "w");
+	bool ok;
+
+	if (!f)
+		return false;
+	ok = fputs(value, f) >= 0;
+	return !fclose(f) && ok;
+}
+
+static void test_nx_huge_pages(void)
+{
+	if (!set_nx_huge_pages("force")) {
+		pr_info("NX hugepages: not on this host\n");
+		return;
+	}
+	test_eager_split(NX);
+	test_eager_split(NW);
+	set_nx_huge_pages("auto");
+}
+
+int main(int argc, char *argv[])
+{
+	TEST_REQUIRE_PROTECTIONS();
+	require_hugetlb_pages(HUGE_SIZE / PG_SIZE_2M + 1);
+
+	can_force = enable_forced_emulation();
+	test_combinations();
+	test_narrow_and_widen();
+	test_dirty_log(false);
+	test_dirty_log(true);
+	test_dirty_ring();
+	test_prefetch();
+	if (kvm_is_tdp_enabled())
+		test_pre_fault();
+	test_churn();
+	test_read_only_memslot();
+	test_split();
+	test_eager_split(NX);
+	test_eager_split(NW);
+	test_nx_huge_pages();
+	return 0;
+}
