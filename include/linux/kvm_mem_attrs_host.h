@@ -176,14 +176,18 @@ static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
  * virt/kvm/guest_access.c.  Every call stands behind kvm_has_mem_attrs(), so
  * that without attributes in the kernel none is left to link.
  */
-int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
-			  gfn_t gfn, void *data, int offset, int len);
-int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
-				 gfn_t gfn, void *data, int offset, int len);
+int kvm_read_guest_page_attrs(struct kvm *kvm, gfn_t gfn, void *data,
+			      int offset, int len);
+int kvm_write_guest_page_attrs(struct kvm *kvm, gfn_t gfn, const void *data,
+			       int offset, int len);
+int kvm_vcpu_read_guest_page_attrs(struct kvm_vcpu *vcpu, gfn_t gfn, void *data,
+				   int offset, int len);
+int kvm_vcpu_read_guest_atomic_attrs(struct kvm_vcpu *vcpu, gpa_t gpa,
+				     void *data, unsigned long len);
+int kvm_vcpu_write_guest_page_attrs(struct kvm_vcpu *vcpu, gfn_t gfn,
+				    const void *data, int offset, int len);
 int kvm_guest_access_fetch(struct kvm *kvm, struct kvm_memory_slot *slot,
 			   gfn_t gfn, void *data, int offset, int len);
-int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
-			   gfn_t gfn, const void *data, int offset, int len);
 int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 				  const void *data, int len);
 int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,

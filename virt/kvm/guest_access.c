@@ -344,8 +344,8 @@ static bool access_in_page(int offset, int len)
  * Read from one guest page.  Returns 0, or -EFAULT if there is no memory, or
  * none that may be read.  Sleeps.
  */
-int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
-			  gfn_t gfn, void *data, int offset, int len)
+static int guest_read(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
+		      void *data, int offset, int len)
 {
 	struct guest_access a = {
 		.slot = slot, .gfn = gfn, .op = GUEST_READ,
@@ -359,7 +359,20 @@ int kvm_guest_access_read(struct kvm *kvm, struct kvm_memory_slot *slot,
 	return guest_access(kvm, &a);
 }
 
-/* As kvm_guest_access_read(), of an instruction: it need only be executable. */
+int kvm_read_guest_page_attrs(struct kvm *kvm, gfn_t gfn, void *data,
+			      int offset, int len)
+{
+	return guest_read(kvm, gfn_to_memslot(kvm, gfn), gfn, data, offset, len);
+}
+
+int kvm_vcpu_read_guest_page_attrs(struct kvm_vcpu *vcpu, gfn_t gfn, void *data,
+				   int offset, int len)
+{
+	return guest_read(vcpu->kvm, kvm_vcpu_gfn_to_memslot(vcpu, gfn), gfn,
+			  data, offset, len);
+}
+
+/* As guest_read(), of an instruction: it need only be executable. */
 int kvm_guest_access_fetch(struct kvm *kvm, struct kvm_memory_slot *slot,
 			   gfn_t gfn, void *data, int offset, int len)
 {
@@ -375,28 +388,29 @@ int kvm_guest_access_fetch(struct kvm *kvm, struct kvm_memory_slot *slot,
 	return guest_access(kvm, &a);
 }
 
-/* As kvm_guest_access_read(), failing where that would sleep. */
-int kvm_guest_access_read_atomic(struct kvm *kvm, struct kvm_memory_slot *slot,
-				 gfn_t gfn, void *data, int offset, int len)
+/* As kvm_vcpu_read_guest_page_attrs(), failing where that would sleep. */
+int kvm_vcpu_read_guest_atomic_attrs(struct kvm_vcpu *vcpu, gpa_t gpa,
+				     void *data, unsigned long len)
 {
+	gfn_t gfn = gpa_to_gfn(gpa);
 	struct guest_access a = {
-		.slot = slot, .gfn = gfn, .op = GUEST_READ,
-		.access = KVM_MEMORY_EXIT_FLAG_READ,
-		.offset = offset, .len = len, .data = data,
+		.slot = kvm_vcpu_gfn_to_memslot(vcpu, gfn), .gfn = gfn,
+		.op = GUEST_READ, .access = KVM_MEMORY_EXIT_FLAG_READ,
+		.offset = offset_in_page(gpa), .len = len, .data = data,
 	};
 
-	if (!access_in_page(offset, len))
+	if (!access_in_page(a.offset, len))
 		return -EFAULT;
 
-	return access_try(kvm, &a) ? -EFAULT : 0;
+	return access_try(vcpu->kvm, &a) ? -EFAULT : 0;
 }
 
 /*
  * Write to one guest page and mark it dirty.  Returns 0, or -EFAULT if there is
  * no memory, or none that may be written.  Sleeps.
  */
-int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
-			   gfn_t gfn, const void *data, int offset, int len)
+static int guest_write(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
+		       const void *data, int offset, int len)
 {
 	struct guest_access a = {
 		.slot = slot, .gfn = gfn, .op = GUEST_WRITE,
@@ -412,6 +426,20 @@ int kvm_guest_access_write(struct kvm *kvm, struct kvm_memory_slot *slot,
 	if (!r)
 		mark_page_dirty_in_slot(kvm, slot, gfn);
 	return r;
+}
+
+int kvm_write_guest_page_attrs(struct kvm *kvm, gfn_t gfn, const void *data,
+			       int offset, int len)
+{
+	return guest_write(kvm, gfn_to_memslot(kvm, gfn), gfn, data, offset,
+			   len);
+}
+
+int kvm_vcpu_write_guest_page_attrs(struct kvm_vcpu *vcpu, gfn_t gfn,
+				    const void *data, int offset, int len)
+{
+	return guest_write(vcpu->kvm, kvm_vcpu_gfn_to_memslot(vcpu, gfn), gfn,
+			   data, offset, len);
 }
 
 /*
