@@ -86,6 +86,14 @@ static const u8 fep_code[] = { 0x0f, 0x0b, 'k', 'v', 'm' };
  * The accesses, once native and once emulated, as functions of the page's
  * address that return RAX.  Their labels say where the instruction is.
  */
+#define OLD_AND_NEW							\
+	"movabs $0x0123456789abcdef, %rax; movabs $0xfedcba9876543210, %rcx"
+
+struct op_code {
+	const char *native, *native_rip;
+	const char *forced, *forced_rip;
+};
+
 #define OP(op, before, insn)						\
 	asm(".pushsection .text\n"					\
 	    #op "_native:\n" before "\n"				\
@@ -98,37 +106,35 @@ static const u8 fep_code[] = { 0x0f, 0x0b, 'k', 'v', 'm' };
 
 OP(op_read, "", "mov 0x100(%rdi), %rax");
 OP(op_write, "movabs $0xfedcba9876543210, %rax", "mov %rax, 0x100(%rdi)");
-OP(op_cmpxchg,
-   "movabs $0xfedcba9876543210, %rcx; movabs $0x0123456789abcdef, %rax",
-   "lock cmpxchg %rcx, 0x100(%rdi)");
+OP(op_cmpxchg, OLD_AND_NEW, "lock cmpxchg %rcx, 0x100(%rdi)");
 OP(op_lods, "lea -16(%rdi), %rsi; mov $32, %ecx; xor %eax, %eax", "rep lodsb");
 OP(op_stos, "sub $16, %rdi; mov $32, %ecx; mov $0xef, %eax", "rep stosb");
 
 /* The instruction is the page's first, after the prefix of the page before. */
 asm(".pushsection .text\n"
-    "op_fetch_native: jmp *%rdi\n"
-    "op_fetch_forced: sub $5, %rdi; jmp *%rdi\n"
-    ".popsection");
+	"op_fetch_native: jmp *%rdi\n"
+	"op_fetch_forced: sub $5, %rdi; jmp *%rdi\n"
+	".popsection");
 extern const char op_fetch_native[], op_fetch_forced[];
 
-#define OP_OF(op) op##_native, op##_native_rip, op##_forced, op##_forced_rip
+#define CODE_OF(op)							\
+	{ op##_native, op##_native_rip, op##_forced, op##_forced_rip }
 
 static const struct op {
 	const char *name;
-	const char *native, *native_rip;
-	const char *forced, *forced_rip;
+	struct op_code code;
 	u64 result;
 	u64 word;	/* what the word in the page is then */
 	bool rep;
 	bool stores_string;
 } ops[] = {
-	{ "read", OP_OF(op_read), OLD, OLD },
-	{ "write", OP_OF(op_write), NEW, NEW },
-	{ "execute", op_fetch_native, NULL, op_fetch_forced, NULL,
+	{ "read", CODE_OF(op_read), OLD, OLD },
+	{ "write", CODE_OF(op_write), NEW, NEW },
+	{ "execute", { op_fetch_native, NULL, op_fetch_forced, NULL },
 	  CODE_RESULT, OLD },
-	{ "cmpxchg", OP_OF(op_cmpxchg), OLD, NEW },
-	{ "rep lods", OP_OF(op_lods), BYTE, OLD, true },
-	{ "rep stos", OP_OF(op_stos), STRING_BYTE, OLD, true, true },
+	{ "cmpxchg", CODE_OF(op_cmpxchg), OLD, NEW },
+	{ "rep lods", CODE_OF(op_lods), BYTE, OLD, true },
+	{ "rep stos", CODE_OF(op_stos), STRING_BYTE, OLD, true, true },
 };
 
 /* ---- The guest ---- */
@@ -312,7 +318,8 @@ static void expect_refusal(const struct op *op, char expected, u64 rip)
 static void test_cell(const struct row *row, const struct op *op, bool forced,
 		      bool mapped)
 {
-	u64 rip = (uintptr_t)(forced ? op->forced_rip : op->native_rip);
+	u64 rip = (uintptr_t)(forced ? op->code.forced_rip :
+				     op->code.native_rip);
 	char expected = (forced ? row->emulated : row->native)[op - ops];
 	u64 result;
 
@@ -327,7 +334,7 @@ static void test_cell(const struct row *row, const struct op *op, bool forced,
 		drop_mappings();
 
 	set_attributes(row->attrs);
-	give_command(forced ? op->forced : op->native, setup->page);
+	give_command(forced ? op->code.forced : op->code.native, setup->page);
 	if (expected != '.') {
 		rip = rip ?: setup->page;
 		expect_refusal(op, expected, rip);

@@ -123,7 +123,7 @@ static void start_access(u64 (*fn)(u64), u64 page)
 	vcpu_regs_set(vcpu, &start_regs);
 }
 
-static void allowed(u64 (*fn)(u64), u64 page)
+static void is_allowed(u64 (*fn)(u64), u64 page)
 {
 	start_access(fn, page);
 	vcpu_run_to_sync(vcpu, 0);
@@ -132,7 +132,7 @@ static void allowed(u64 (*fn)(u64), u64 page)
 			    "The guest should execute the code at %#lx", page);
 }
 
-static void refused(u64 (*fn)(u64), u64 page)
+static void is_refused(u64 (*fn)(u64), u64 page)
 {
 	u64 should = fn == guest_read ? EXIT_R :
 		     fn == guest_exec ? EXIT_X : EXIT_W;
@@ -172,8 +172,8 @@ static void touch_all_but(int but)
 	for (i = 0; i < SMALL_SIZE / PG; i++) {
 		if (i == but)
 			continue;
-		allowed(guest_write, PAGE(i));
-		allowed(guest_exec, PAGE(i));
+		is_allowed(guest_write, PAGE(i));
+		is_allowed(guest_exec, PAGE(i));
 	}
 }
 
@@ -185,9 +185,9 @@ static void touch_all(void)
 /* The page may be accessed as the attributes say, and not otherwise. */
 static void check_access(u64 page, u64 attrs)
 {
-	(attrs & NR ? refused : allowed)(guest_read, page);
-	(attrs & NW ? refused : allowed)(guest_write, page);
-	(attrs & NX ? refused : allowed)(guest_exec, page);
+	(attrs & NR ? is_refused : is_allowed)(guest_read, page);
+	(attrs & NW ? is_refused : is_allowed)(guest_write, page);
+	(attrs & NX ? is_refused : is_allowed)(guest_exec, page);
 }
 
 /* ---- Combinations ---- */
@@ -284,9 +284,9 @@ static void test_narrow_and_widen(void)
 	TEST_ASSERT(nr_mapped() == mapped,
 		    "Taking away write should unmap nothing, %lu pages of %lu are left",
 		    nr_mapped(), mapped);
-	refused(guest_write, PAGE(3));
-	allowed(guest_read, PAGE(3));
-	allowed(guest_exec, PAGE(3));
+	is_refused(guest_write, PAGE(3));
+	is_allowed(guest_read, PAGE(3));
+	is_allowed(guest_exec, PAGE(3));
 	TEST_ASSERT(nr_mapped() == mapped,
 		    "What is still allowed should still be mapped");
 
@@ -295,25 +295,25 @@ static void test_narrow_and_widen(void)
 	TEST_ASSERT(nr_mapped() == mapped,
 		    "Giving back write should unmap nothing, %lu pages of %lu are left",
 		    nr_mapped(), mapped);
-	allowed(guest_write, PAGE(3));
-	refused(guest_write, PAGE(2));
-	refused(guest_write, PAGE(4));
+	is_allowed(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(2));
+	is_refused(guest_write, PAGE(4));
 
 	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NX);
-	refused(guest_exec, PAGE(2));
-	refused(guest_exec, PAGE(3));
-	allowed(guest_write, PAGE(2));
+	is_refused(guest_exec, PAGE(2));
+	is_refused(guest_exec, PAGE(3));
+	is_allowed(guest_write, PAGE(2));
 	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NW | NX);
-	refused(guest_write, PAGE(2));
-	refused(guest_exec, PAGE(2));
-	allowed(guest_read, PAGE(2));
+	is_refused(guest_write, PAGE(2));
+	is_refused(guest_exec, PAGE(2));
+	is_allowed(guest_read, PAGE(2));
 	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NOTHING);
-	refused(guest_read, PAGE(2));
-	refused(guest_write, PAGE(2));
-	refused(guest_exec, PAGE(2));
+	is_refused(guest_read, PAGE(2));
+	is_refused(guest_write, PAGE(2));
+	is_refused(guest_exec, PAGE(2));
 	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NW);
-	allowed(guest_exec, PAGE(2));
-	refused(guest_write, PAGE(2));
+	is_allowed(guest_exec, PAGE(2));
+	is_refused(guest_write, PAGE(2));
 	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, 0);
 	touch_all();
 	destroy_vm();
@@ -359,39 +359,39 @@ static void test_dirty_log(bool manual)
 
 	/* Write-protected by the log and by the attribute */
 	set_attributes(PAGE(3), NW);
-	refused(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(3));
 	if (can_force)
-		refused(guest_forced_write, PAGE(3));
-	allowed(guest_read, PAGE(3));
-	allowed(guest_write, PAGE(4));
+		is_refused(guest_forced_write, PAGE(3));
+	is_allowed(guest_read, PAGE(3));
+	is_allowed(guest_write, PAGE(4));
 	ASSERT_EQ(take_dirty_bits(manual), 1 << 4);
-	refused(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(3));
 
 	/* By the attribute while it is writable, then by the log as well */
-	allowed(guest_write, PAGE(5));
+	is_allowed(guest_write, PAGE(5));
 	set_attributes(PAGE(5), NW);
-	refused(guest_write, PAGE(5));
+	is_refused(guest_write, PAGE(5));
 	ASSERT_EQ(take_dirty_bits(manual), 1 << 5);
-	refused(guest_write, PAGE(5));
+	is_refused(guest_write, PAGE(5));
 	ASSERT_EQ(take_dirty_bits(manual), 0);
 
 	/* A fault that only the log caused does not widen its neighbours. */
-	allowed(guest_write, PAGE(4));
-	allowed(guest_write, PAGE(6));
-	refused(guest_write, PAGE(5));
+	is_allowed(guest_write, PAGE(4));
+	is_allowed(guest_write, PAGE(6));
+	is_refused(guest_write, PAGE(5));
 	ASSERT_EQ(take_dirty_bits(manual), 1 << 4 | 1 << 6);
 
 	set_logging(false);
-	refused(guest_write, PAGE(3));
-	refused(guest_write, PAGE(5));
-	allowed(guest_write, PAGE(4));
+	is_refused(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(5));
+	is_allowed(guest_write, PAGE(4));
 	set_logging(true);
-	refused(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(3));
 	take_dirty_bits(manual);
 
 	/* Once allowed again, writes are logged again. */
 	set_attributes(PAGE(3), 0);
-	allowed(guest_write, PAGE(3));
+	is_allowed(guest_write, PAGE(3));
 	ASSERT_EQ(take_dirty_bits(manual), 1 << 3);
 	destroy_vm();
 }
@@ -428,20 +428,20 @@ static void test_dirty_ring(void)
 	ASSERT_EQ(take_ring_entries(entries), 0xffff);
 
 	set_attributes(PAGE(3), NW);
-	refused(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(3));
 	if (can_force)
-		refused(guest_forced_write, PAGE(3));
-	allowed(guest_write, PAGE(4));
+		is_refused(guest_forced_write, PAGE(3));
+	is_allowed(guest_write, PAGE(4));
 	ASSERT_EQ(take_ring_entries(entries), 1 << 4);
-	allowed(guest_write, PAGE(5));
+	is_allowed(guest_write, PAGE(5));
 	set_attributes(PAGE(5), NW);
-	refused(guest_write, PAGE(5));
+	is_refused(guest_write, PAGE(5));
 	ASSERT_EQ(take_ring_entries(entries), 1 << 5);
-	refused(guest_write, PAGE(3));
-	refused(guest_write, PAGE(5));
+	is_refused(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(5));
 	ASSERT_EQ(take_ring_entries(entries), 0);
 	set_attributes(PAGE(3), 0);
-	allowed(guest_write, PAGE(3));
+	is_allowed(guest_write, PAGE(3));
 	ASSERT_EQ(take_ring_entries(entries), 1 << 3);
 	destroy_vm();
 }
@@ -459,9 +459,9 @@ static void test_prefetch(void)
 	create_small_vm(0);
 	for (i = 0; i < SMALL_SIZE / PG; i++)
 		set_attributes(PAGE(i), attrs[i]);
-	allowed(guest_write, PAGE(4));
-	allowed(guest_write, PAGE(1));
-	allowed(guest_exec, PAGE(4));
+	is_allowed(guest_write, PAGE(4));
+	is_allowed(guest_write, PAGE(1));
+	is_allowed(guest_exec, PAGE(4));
 	for (i = 0; i < SMALL_SIZE / PG; i++)
 		check_access(PAGE(i), attrs[i]);
 	destroy_vm();
@@ -478,14 +478,14 @@ static void test_pre_fault(void)
 	TEST_ASSERT(!__vcpu_pre_fault_memory(vcpu, &gpa, &size),
 		    "What may be read should be pre-faulted, errno: %i (%s)",
 		    errno, strerror(errno));
-	refused(guest_write, PAGE(3));
-	refused(guest_exec, PAGE(3));
-	allowed(guest_read, PAGE(3));
+	is_refused(guest_write, PAGE(3));
+	is_refused(guest_exec, PAGE(3));
+	is_allowed(guest_read, PAGE(3));
 	gpa = PAGE(4);
 	size = PG;
 	TEST_ASSERT(__vcpu_pre_fault_memory(vcpu, &gpa, &size),
 		    "What may not be read should not be pre-faulted");
-	refused(guest_read, PAGE(4));
+	is_refused(guest_read, PAGE(4));
 	destroy_vm();
 }
 
@@ -501,16 +501,16 @@ static void test_churn(void)
 
 	/* From the first fault on */
 	prot_mem_set(&mem);
-	refused(guest_write, PAGE(3));
-	refused(guest_exec, PAGE(3));
-	allowed(guest_read, PAGE(3));
+	is_refused(guest_write, PAGE(3));
+	is_refused(guest_exec, PAGE(3));
+	is_allowed(guest_read, PAGE(3));
 	touch_all_but(3);
 
 	/* It goes and comes back. */
 	prot_mem_unset(&mem);
 	is_mmio(guest_write, PAGE(3));
 	prot_mem_set(&mem);
-	refused(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(3));
 	touch_all_but(3);
 
 	/* It moves: the attributes do not, and it gets those of its new GFNs. */
@@ -518,14 +518,14 @@ static void test_churn(void)
 	set_attributes(PAGE(16 + 5), NX);
 	mem.gpa = PAGE(16);
 	prot_mem_set(&mem);
-	allowed(guest_write, PAGE(16 + 3));
-	allowed(guest_exec, PAGE(16 + 3));
-	refused(guest_exec, PAGE(16 + 5));
-	allowed(guest_write, PAGE(16 + 5));
+	is_allowed(guest_write, PAGE(16 + 3));
+	is_allowed(guest_exec, PAGE(16 + 3));
+	is_refused(guest_exec, PAGE(16 + 5));
+	is_allowed(guest_write, PAGE(16 + 5));
 	mem.gpa = PAGE(0);
 	prot_mem_set(&mem);
-	refused(guest_write, PAGE(3));
-	allowed(guest_exec, PAGE(5));
+	is_refused(guest_write, PAGE(3));
+	is_allowed(guest_exec, PAGE(5));
 	ASSERT_EQ(vm_get_memory_attributes(vm, PAGE(3)), NW | NX);
 	ASSERT_EQ(vm_get_memory_attributes(vm, PAGE(16 + 5)), NX);
 	destroy_vm();
@@ -539,16 +539,16 @@ static void test_read_only_memslot(void)
 	create_small_vm(KVM_MEM_READONLY);
 	before = *word(PAGE(3));
 	set_attributes(PAGE(3), NX);
-	refused(guest_exec, PAGE(3));
-	allowed(guest_read, PAGE(3));
+	is_refused(guest_exec, PAGE(3));
+	is_allowed(guest_read, PAGE(3));
 	is_mmio(guest_write, PAGE(3));
 	set_attributes(PAGE(3), 0);
 	is_mmio(guest_write, PAGE(3));
-	allowed(guest_exec, PAGE(3));
+	is_allowed(guest_exec, PAGE(3));
 	set_attributes(PAGE(3), NOTHING);
-	refused(guest_read, PAGE(3));
+	is_refused(guest_read, PAGE(3));
 	set_attributes(PAGE(3), NW);
-	allowed(guest_exec, PAGE(3));
+	is_allowed(guest_exec, PAGE(3));
 	ASSERT_EQ(*word(PAGE(3)), before);
 	destroy_vm();
 }
@@ -569,33 +569,33 @@ static void test_split(void)
 	u64 page = HUGE0 + 77 * PG;
 
 	create_vm(0, HUGE_SIZE, VM_MEM_SRC_ANONYMOUS_HUGETLB, PG_LEVEL_2M);
-	allowed(guest_write, HUGE0);
-	allowed(guest_write, HUGE1);
+	is_allowed(guest_write, HUGE0);
+	is_allowed(guest_write, HUGE1);
 	TEST_ASSERT(nr_huge() == 2, "There should be 2 hugepages, are %lu",
 		    nr_huge());
 	set_attributes(page, NW);
 	TEST_ASSERT(nr_huge() >= 1, "The other hugepage should be left");
-	refused(guest_write, page);
-	allowed(guest_write, page - PG);
-	allowed(guest_write, page + PG);
-	allowed(guest_read, page);
-	refused(guest_write, page);
+	is_refused(guest_write, page);
+	is_allowed(guest_write, page - PG);
+	is_allowed(guest_write, page + PG);
+	is_allowed(guest_read, page);
+	is_refused(guest_write, page);
 	TEST_ASSERT(nr_huge() == 1, "There should be 1 hugepage, are %lu",
 		    nr_huge());
 
 	/* All of the hugepage has the attribute: it can be huge again. */
 	vm_set_memory_attributes(vm, HUGE0, PG_SIZE_2M, NW);
 	unmap_from_guest(mem.hva, mem.size);
-	allowed(guest_read, HUGE0);
+	is_allowed(guest_read, HUGE0);
 	TEST_ASSERT(nr_huge() == 1,
 		    "A uniform hugepage should be mapped as one, there are %lu",
 		    nr_huge());
-	refused(guest_write, page);
-	refused(guest_write, HUGE0);
-	allowed(guest_write, HUGE1);
+	is_refused(guest_write, page);
+	is_refused(guest_write, HUGE0);
+	is_allowed(guest_write, HUGE1);
 
 	vm_set_memory_attributes(vm, HUGE0, PG_SIZE_2M, 0);
-	allowed(guest_write, page);
+	is_allowed(guest_write, page);
 	destroy_vm();
 }
 
@@ -606,8 +606,8 @@ static void test_eager_split(u64 attrs)
 
 	create_vm(0, HUGE_SIZE, VM_MEM_SRC_ANONYMOUS_HUGETLB, PG_LEVEL_2M);
 	vm_set_memory_attributes(vm, HUGE0, PG_SIZE_2M, attrs);
-	allowed(guest_read, HUGE0);
-	allowed(guest_write, HUGE1);
+	is_allowed(guest_read, HUGE0);
+	is_allowed(guest_write, HUGE1);
 	set_logging(true);
 	check_access(page, attrs);
 	check_access(HUGE0, attrs);
@@ -619,7 +619,7 @@ static void test_eager_split(u64 attrs)
 
 	/* Protected while it is split */
 	set_logging(true);
-	allowed(guest_read, page);
+	is_allowed(guest_read, page);
 	set_attributes(page, NW | NX);
 	set_logging(false);
 	check_access(page, NW | NX);

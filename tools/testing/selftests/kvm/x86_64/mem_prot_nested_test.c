@@ -103,13 +103,13 @@ static u64 load(u64 gpa)
 	return value;
 }
 
-static void add(u64 gpa, u64 value)
+static void add_to(u64 gpa, u64 value)
 {
 	asm volatile(AT("lock add %0, (%1)")
 		     :: "r"(value), "r"(gpa) : CLOBBERS);
 }
 
-static void forced_add(u64 gpa, u64 value)
+static void forced_add_to(u64 gpa, u64 value)
 {
 	asm volatile(FORCED_AT("lock add %0, (%1)")
 		     :: "r"(value), "r"(gpa) : CLOBBERS);
@@ -128,7 +128,7 @@ static void access_memory(void)
 	u64 count = peek(DATA);
 
 	refuse(DATA, NW, EXIT_W);
-	add(DATA, 1);
+	add_to(DATA, 1);
 	expect(peek(DATA), count + 1);
 	refuse(DATA, NOTHING, EXIT_R);
 	expect(load(DATA), count + 1);
@@ -136,7 +136,7 @@ static void access_memory(void)
 	expect(call_code(), 0x1234);
 	if (forced) {
 		refuse(DATA, NW, EXIT_W);
-		forced_add(DATA, 1);
+		forced_add_to(DATA, 1);
 		expect(peek(DATA), count + 2);
 	}
 	protect(DATA, NW | NX);
@@ -232,7 +232,7 @@ static void l2_svm_walk(void)
 	expect(load(ALIAS + (DATA - MEM_GPA)), WORD);
 	expect(!!(peek(NPT_ALIAS) & PTE_ACCESSED_MASK), 1);
 	refuse(NPT_ALIAS, NW, EXIT_W);
-	add(ALIAS + (DATA - MEM_GPA) + PG * 100, 1);
+	add_to(ALIAS + (DATA - MEM_GPA) + PG * 100, 1);
 	expect(!!(peek(NPT_ALIAS) & PTE_DIRTY_MASK), 1);
 
 	/* No bit is left to be set. */
@@ -253,7 +253,7 @@ static void l1_svm_walk(u64 npt)
 
 	/* A table that L0 shadows is watched for writes, and refused as well. */
 	refuse(NPT_ALIAS, NW, EXIT_W);
-	add(NPT_ALIAS, 0);
+	add_to(NPT_ALIAS, 0);
 	GUEST_DONE();
 }
 
@@ -600,7 +600,7 @@ static void test_vmx(const char *what, void *l1, bool ept)
 #define SMRAM_GPA	0x1000000ull
 #define SMRAM_SIZE	0x10000ull
 #define SMRAM_STATE	(SMRAM_GPA + 0xf000)	/* at its end */
-#define SMRAM_SLOT	(1 << 16 | 1)		/* seen by SMM alone */
+#define SMRAM_SLOT	0x10001		/* seen by SMM alone */
 
 /* in $PORT_SMM, %al; rsm */
 static const u8 smi_handler[] = { 0xe4, 0x0e, 0x0f, 0xaa };

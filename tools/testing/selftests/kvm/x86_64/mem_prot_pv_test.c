@@ -353,6 +353,7 @@ static void create(struct pv_vm *p, const struct pv_case *c, u64 gpa)
 {
 	p->c = c;
 	p->gpa = gpa;
+	readable = true;
 	p->vm = __vm_create_with_one_vcpu(&p->vcpu, MEM_SIZE / PG, c->guest);
 	vm_init_descriptor_tables(p->vm);
 	vcpu_init_descriptor_tables(p->vcpu);
