@@ -19,6 +19,7 @@
 #include <sys/random.h>
 #include <sys/reboot.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "gpashare.h"
@@ -29,15 +30,22 @@ unsigned int checks, failures;
 
 static struct share message;
 
+/* The VMM may print next: so wait until the line has left the serial port. */
+static void print_line(const char *start, const char *fmt, va_list args)
+{
+	fputs(start, stdout);
+	vprintf(fmt, args);
+	putchar('\n');
+	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
+}
+
 void say(const char *fmt, ...)
 {
 	va_list args;
 
 	va_start(args, fmt);
-	fputs("guest: ", stdout);
-	vprintf(fmt, args);
-	putchar('\n');
-	fflush(stdout);
+	print_line("guest: ", fmt, args);
 	va_end(args);
 }
 
@@ -50,12 +58,9 @@ bool check(bool ok, const char *fmt, ...)
 		return true;
 
 	failures++;
-	fputs("guest: FAILED: ", stdout);
 	va_start(args, fmt);
-	vprintf(fmt, args);
+	print_line("guest: FAILED: ", fmt, args);
 	va_end(args);
-	putchar('\n');
-	fflush(stdout);
 	return false;
 }
 
