@@ -34,7 +34,7 @@ test: ## everything that must hold; T=NAME M=MACHINE: one selftest on one machin
 bench: ## instructions and memory that attributes cost; docs/bench (LIMITS=1: judge, PEER=1: 6.12 too)
 	@dev/bench $(if $(LIMITS),--limits) $(if $(PEER),--peer)
 
-demo: ## Debian's stock kernel as a guest in private memory, on our kernel
+demo: ## Debian's stock kernel as a guest, on our kernel: in private memory; attacked by its root
 	@dev/demo
 
 shell: ## a shell in the test machine (M=MACHINE, CONFIG=debug)

@@ -12,41 +12,21 @@
  *              shared page: it must (or its search would prove nothing); back in
  *              private memory: it must not again
  *
- * Every check is counted, a failed one is printed, and the verdict goes to the VMM
- * last.  On an ordinary machine (attrvmm --vm-type default) nothing is private:
- * then the conversions are left out and the secret must be found each time.
- *
- * Whatever happens it ends by a reset, as process 1 must not exit.
+ * On an ordinary machine (attrvmm --vm-type default) nothing is private: then the
+ * conversions are left out and the secret must be found each time.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/const.h>
-#include <linux/reboot.h>
 #include <sched.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <stdnoreturn.h>
 #include <string.h>
-#include <sys/io.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/random.h>
-#include <sys/reboot.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "doorbell.h"
-#include "gpashare.h"
+#include "guest.h"
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-
-#define PAGE_SIZE	4096ULL
-#define MIB		(1024 * 1024ULL)
 #define SHARE_SIZE	(2 * MIB)
 #define SECRET_SIZE	(DOORBELL_NEEDLE * sizeof(__u64))
 
@@ -56,75 +36,7 @@
 #define PAGEMAP_PRESENT	_BITULL(63)
 #define PAGEMAP_PFN	(_BITULL(55) - 1)
 
-/* A buffer of gpashare's, mapped. */
-struct share {
-	int fd;
-	__u64 gpa;
-	__u64 size;
-	__u64 *data;
-};
-
-static struct share message;
-static struct doorbell_info machine;
-static unsigned int checks, failures;
 static __u64 checked_bytes, private_pages, shared_pages;
-
-__printf(1, 2)
-static void say(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	fputs("guest: ", stdout);
-	vprintf(fmt, args);
-	putchar('\n');
-	fflush(stdout);
-	va_end(args);
-}
-
-__printf(2, 3)
-static bool check(bool ok, const char *fmt, ...)
-{
-	va_list args;
-
-	checks++;
-	if (ok)
-		return true;
-
-	failures++;
-	fputs("guest: FAILED: ", stdout);
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-	putchar('\n');
-	fflush(stdout);
-	return false;
-}
-
-static noreturn void leave(void)
-{
-	sync();
-	reboot(LINUX_REBOOT_CMD_RESTART);
-	for (;;)
-		pause();
-}
-
-/* Without this the demo can not go on. */
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	check(false, "%s: %s", what, strerror(errno));
-	leave();
-}
-
-static __u64 random_word(void)
-{
-	__u64 word;
-
-	must(getrandom(&word, sizeof(word), 0) == sizeof(word), "getrandom");
-	return word;
-}
 
 static void write_stream(__u64 *data, __u64 bytes, __u64 seed)
 {
@@ -148,58 +60,6 @@ static bool is_zero(const __u64 *data, __u64 bytes)
 	return !data[0] && !memcmp(data, data + 1, bytes - sizeof(*data));
 }
 
-/* Machine */
-
-static void set_up(void)
-{
-	int fd;
-
-	must(!mount("proc", "/proc", "proc", 0, NULL), "mount /proc");
-	must(!mount("dev", "/dev", "devtmpfs", 0, NULL), "mount /dev");
-	fd = open("/gpashare.ko", O_RDONLY);
-	must(fd >= 0, "open /gpashare.ko");
-	must(!syscall(SYS_finit_module, fd, "", 0), "load gpashare.ko");
-	close(fd);
-	must(!ioperm(DOORBELL_PORT, 4, 1), "ioperm");
-	errno = ENODEV;
-	must(inl(DOORBELL_PORT) == DOORBELL_MAGIC,
-	     "the doorbell (start attrvmm with --doorbell)");
-}
-
-static struct share share_alloc(__u64 size)
-{
-	struct gpashare_alloc alloc = { .size = size };
-	struct share share = { .size = size };
-
-	share.fd = open("/dev/gpashare", O_RDWR | O_CLOEXEC);
-	must(share.fd >= 0, "open /dev/gpashare");
-	must(!ioctl(share.fd, GPASHARE_ALLOC, &alloc), "GPASHARE_ALLOC");
-	share.gpa = alloc.gpa;
-	share.data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
-			  share.fd, 0);
-	must(share.data != MAP_FAILED, "mmap /dev/gpashare");
-	return share;
-}
-
-/* Closing makes the pages private again. */
-static void share_free(struct share *share)
-{
-	munmap(share->data, share->size);
-	close(share->fd);
-}
-
-static int share_convert(const struct share *share, __u64 offset, __u64 size,
-			 bool to_private)
-{
-	struct gpashare_convert convert = {
-		.offset = offset,
-		.size = size,
-		.to_private = to_private,
-	};
-
-	return ioctl(share->fd, GPASHARE_CONVERT, &convert);
-}
-
 static void convert(const struct share *share, __u64 offset, __u64 size,
 		    bool to_private)
 {
@@ -208,53 +68,12 @@ static void convert(const struct share *share, __u64 offset, __u64 size,
 		     "GPASHARE_CONVERT");
 }
 
-/* outl() does not tell the compiler that memory is read and written meanwhile. */
-static void ring_doorbell(__u64 gpa)
-{
-	atomic_signal_fence(memory_order_seq_cst);
-	outl(gpa / PAGE_SIZE, DOORBELL_PORT);
-	atomic_signal_fence(memory_order_seq_cst);
-}
-
-static struct doorbell_msg *ring(struct doorbell_msg *msg)
-{
-	struct doorbell_msg *shared = (void *)message.data;
-
-	*shared = *msg;
-	shared->result = -ENXIO;
-	ring_doorbell(message.gpa);
-	*msg = *shared;
-	if (msg->result) {
-		errno = -msg->result;
-		must(false, "doorbell");
-	}
-	return msg;
-}
-
-static void meet_vmm(void)
-{
-	struct doorbell_msg msg = { .op = DOORBELL_INFO };
-	int ret;
-
-	message = share_alloc(PAGE_SIZE);
-	ret = share_convert(&message, 0, PAGE_SIZE, false);
-	must(!ret || errno == EOPNOTSUPP, "GPASHARE_CONVERT");
-	machine = ring(&msg)->info;
-	check(machine.is_private == !ret,
-	      "the VMM says private=%u, the hypercall returned %d",
-	      machine.is_private, ret);
-	if (!machine.is_private)
-		machine.private_above = 16 * MIB;
-	say("%llu MiB RAM, %u CPUs, %s", machine.ram_size / MIB, machine.cpus,
-	    machine.is_private ? "private memory" : "no private memory");
-}
-
 static void show_map(const char *title)
 {
 	struct doorbell_msg msg = { .op = DOORBELL_MAP };
 
 	strncpy(msg.map_title, title, sizeof(msg.map_title) - 1);
-	ring(&msg);
+	must_ring(&msg);
 }
 
 /* Memory */
@@ -381,7 +200,7 @@ static void exchange_run(const struct share *share, __u64 page, __u64 pages)
 	};
 
 	write_stream(data, msg.exchange.size, msg.exchange.seed);
-	ring(&msg);
+	must_ring(&msg);
 	check(!msg.exchange.wrong_words, "exchange: the VMM saw %llu wrong words",
 	      msg.exchange.wrong_words);
 	check(!count_wrong(data, msg.exchange.size, msg.exchange.answer_seed),
@@ -455,7 +274,7 @@ static struct doorbell_search search_for(const __u64 *secret, __u64 gpa,
 		msg.search.half[0][i] = random_word();
 		msg.search.half[1][i] = msg.search.half[0][i] ^ secret[i];
 	}
-	return ring(&msg)->search;
+	return must_ring(&msg)->search;
 }
 
 static void expect_hidden(const __u64 *secret, __u64 gpa, const char *when)
@@ -517,21 +336,10 @@ static void lose_secret(void)
 	share_free(&open);
 }
 
-static void give_verdict(void)
-{
-	struct doorbell_msg msg = { .op = DOORBELL_VERDICT };
-
-	msg.verdict.pass = !failures;
-	snprintf(msg.verdict.text, sizeof(msg.verdict.text),
-		 "checks=%u failures=%u memory_checked_mib=%llu memory_private_pages=%llu memory_shared_pages=%llu",
-		 checks, failures, checked_bytes / MIB, private_pages,
-		 shared_pages);
-	say("%u checks, %u failed", checks, failures);
-	ring(&msg);
-}
-
 int main(void)
 {
+	char facts[256];
+
 	say("init runs");
 	set_up();
 	meet_vmm();
@@ -542,7 +350,8 @@ int main(void)
 	else
 		lose_secret();
 	use_memory("after");
-	give_verdict();
-	share_free(&message);
-	leave();
+	snprintf(facts, sizeof(facts),
+		 " memory_checked_mib=%llu memory_private_pages=%llu memory_shared_pages=%llu",
+		 checked_bytes / MIB, private_pages, shared_pages);
+	give_verdict(facts);
 }

@@ -7,6 +7,8 @@
  *   lock              protects
  *   doorbell_lock     the service of one doorbell message at a time; verdict,
  *                     searches and what search.c keeps
+ *   harden.lock       struct harden: the protected ranges, refusals, the attack
+ *                     that is going on; that no conversion touches such a range
  *   ram.convert_lock  the conversion of guest pages: the order in which the
  *                     attributes and both backings change, ram.pages[], the
  *                     counters of struct ram
@@ -59,6 +61,7 @@ struct options {
 	const char *initrd;
 	const char *append;
 	const char *console;		/* file, or NULL for stdout */
+	const char *harden;		/* the kernel's ELF image, or NULL */
 	__u64 mem;			/* bytes of guest RAM */
 	__u64 private_above;		/* RAM from here on starts out private */
 	unsigned int cpus;
@@ -92,6 +95,7 @@ struct ram {
 	pthread_mutex_t convert_lock;
 	unsigned char *pages;	/* PAGE_* of each page, regions in a row */
 	__u64 nr_private;
+	atomic_ullong conversions;
 	__u64 to_private, to_private_pages;
 	__u64 to_shared, to_shared_pages;
 	__u64 refused;
@@ -111,6 +115,7 @@ struct vcpu {
 	size_t run_size;
 	pthread_t thread;
 	__u64 exits[NR_EXIT_REASONS];
+	__u64 entry_conversions;	/* ram.conversions at the last KVM_RUN */
 };
 
 /* A 16550A on COM1 */
@@ -150,6 +155,55 @@ struct verdict {
 	char text[DOORBELL_TEXT];
 };
 
+/* Protection of the guest's kernel (harden.c, policy.c) */
+
+/* Where the sections of the kernel's image are once it runs. */
+struct image_range {
+	__u64 gpa, size;
+	const unsigned char *bytes;	/* in the image */
+};
+
+struct kernel_image {
+	const char *name;
+	__u64 virt_minus_phys;
+	__u64 align;
+	struct image_range text, rodata, data;
+	unsigned int same_percent;	/* of the text, in RAM; 0 if unseen */
+};
+
+struct protected_range {
+	const char *name;
+	__u64 gpa, size;
+	__u64 attributes;
+	unsigned char *copy;		/* what it held, where that can be seen */
+};
+
+/* An access that the guest was not allowed to make. */
+struct refusal {
+	__u64 gpa;
+	__u64 access;			/* one KVM_MEMORY_EXIT_FLAG_* */
+	__u64 rip;
+	const char *seen;		/* how the VMM came to know */
+};
+
+struct harden {
+	pthread_mutex_t lock;
+	bool done;
+	struct kernel_image image;
+	struct protected_range range[5];
+	unsigned int nr_ranges;
+	__u64 refusals;
+	__u64 unannounced;		/* of them, not of a known attack */
+
+	/* The attack that the guest has announced, for the report. */
+	bool attacked;
+	struct doorbell_attack attack;
+	unsigned char before[PAGE_SIZE];
+	struct refusal refusal;		/* the first one during it */
+	unsigned int nr_refusals;
+	__u64 succeeded_before, refused_after, not_refused_after;
+};
+
 /* What the last search covered. */
 struct search_stats {
 	__u64 mapping_pages;	/* that hold anything but zeros */
@@ -168,6 +222,7 @@ struct vm {
 	atomic_uint cmos_index;
 	struct ram ram;
 	struct serial serial;
+	struct harden harden;
 	struct vcpu *vcpus;
 	unsigned int nr_started;
 	atomic_bool stopping;
@@ -224,12 +279,32 @@ void vcpus_start(struct vm *vm);
 void vcpus_stop(struct vm *vm);
 
 /* portio.c, serial.c, doorbell.c */
-void port_access(struct vm *vm, struct kvm_run *run);
+void port_access(struct vcpu *vcpu);
 void serial_init(struct vm *vm);
 void serial_input(struct serial *serial, const __u8 *data, size_t len);
 void serial_write(struct serial *serial, unsigned int reg, __u8 value);
 __u8 serial_read(struct serial *serial, unsigned int reg);
-void doorbell_ring(struct vm *vm, __u32 gfn);
+void doorbell_ring(struct vcpu *vcpu, __u32 gfn);
+
+/* image.c */
+void open_kernel_image(struct kernel_image *image, const char *name);
+bool locate_kernel_image(struct vcpu *vcpu, struct kernel_image *image);
+
+/* harden.c, attack.c, policy.c, pvmsr.c */
+void harden_init(struct vm *vm);
+int harden_guest(struct vcpu *vcpu, const struct doorbell_harden *known);
+int release_secret(struct vm *vm);
+__u64 count_changed_pages(struct vm *vm, __u64 *compared);
+__u64 count_protected_pages(const struct vm *vm);
+bool harden_held(struct vm *vm);
+__u64 protection_of(const struct vm *vm, __u64 gpa, __u64 size);
+int attack_begins(struct vm *vm, const struct doorbell_attack *attack);
+int attack_ends(struct vm *vm, struct doorbell_attack *attack);
+void refused_access(struct vcpu *vcpu, __u64 gpa, __u64 access);
+void note_refusal(struct vcpu *vcpu, __u64 gpa, __u64 access, const char *seen);
+void pvmsr_offer(struct vm *vm);
+void pvmsr_watch(struct vm *vm);
+void pvmsr_write(struct vcpu *vcpu);
 
 /* search.c */
 void search_everywhere(struct vm *vm, struct doorbell_search *search);
@@ -239,6 +314,9 @@ void report_start(const struct vm *vm);
 void report_search(struct vm *vm, const struct doorbell_search *search);
 void report_map(struct vm *vm, const char *title);
 void report_leftover(__u64 gpa, __u64 size, bool to_private, int error);
+void report_harden(const struct vm *vm);
+void report_refusal(const struct refusal *refusal);
+void report_attack(const struct harden *harden, const char *unchanged);
 void report_end(struct vm *vm);
 const char *exit_reason_name(unsigned int reason);
 

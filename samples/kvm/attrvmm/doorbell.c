@@ -65,8 +65,10 @@ static int serve_verdict(struct vm *vm, const struct doorbell_verdict *verdict)
 	return 0;
 }
 
-static int serve(struct vm *vm, struct doorbell_msg *msg)
+static int serve(struct vcpu *vcpu, struct doorbell_msg *msg)
 {
+	struct vm *vm = vcpu->vm;
+
 	switch (msg->op) {
 	case DOORBELL_INFO:
 		return serve_info(vm, &msg->info);
@@ -80,13 +82,22 @@ static int serve(struct vm *vm, struct doorbell_msg *msg)
 		return 0;
 	case DOORBELL_VERDICT:
 		return serve_verdict(vm, &msg->verdict);
+	case DOORBELL_HARDEN:
+		return harden_guest(vcpu, &msg->harden);
+	case DOORBELL_ATTACK:
+		return attack_begins(vm, &msg->attack);
+	case DOORBELL_ATTACKED:
+		return attack_ends(vm, &msg->attack);
+	case DOORBELL_RELEASE:
+		return release_secret(vm);
 	default:
 		return -EOPNOTSUPP;
 	}
 }
 
-void doorbell_ring(struct vm *vm, __u32 gfn)
+void doorbell_ring(struct vcpu *vcpu, __u32 gfn)
 {
+	struct vm *vm = vcpu->vm;
 	__u64 gpa = (__u64)gfn << PAGE_SHIFT;
 	struct doorbell_msg msg, *shared;
 
@@ -96,7 +107,7 @@ void doorbell_ring(struct vm *vm, __u32 gfn)
 
 	pthread_mutex_lock(&vm->doorbell_lock);
 	memcpy(&msg, shared, sizeof(msg));
-	msg.result = serve(vm, &msg);
+	msg.result = serve(vcpu, &msg);
 	memcpy(shared, &msg, sizeof(msg));
 	pthread_mutex_unlock(&vm->doorbell_lock);
 }

@@ -27,6 +27,10 @@ enum doorbell_op {
 	DOORBELL_SEARCH,	/* try to find my secret */
 	DOORBELL_MAP,		/* show people the state of the RAM */
 	DOORBELL_VERDICT,	/* the guest's own result */
+	DOORBELL_HARDEN,	/* I am up: protect me (--harden) */
+	DOORBELL_ATTACK,	/* an attack begins */
+	DOORBELL_ATTACKED,	/* it is over: was it noticed? */
+	DOORBELL_RELEASE,	/* no more attacks: let me see my secret */
 };
 
 struct doorbell_info {
@@ -70,6 +74,23 @@ struct doorbell_verdict {
 	char text[DOORBELL_TEXT];	/* key=value words, one line */
 };
 
+/* What the VMM can not find out by itself.  All of it whole pages. */
+struct doorbell_harden {
+	__u64 user_gpa;		/* data of programs: never to be executed */
+	__u64 user_size;
+	__u64 secret_gpa;	/* one page, never to be touched again */
+};
+
+struct doorbell_attack {
+	__u64 gpa;		/* the attack is on the page that this lies in */
+	char target[16];	/* what is there; one word */
+	char route[24];		/* how it is attacked; one word */
+	__u32 succeeded;	/* in DOORBELL_ATTACKED: as the guest sees it */
+	__u32 refusals;		/* from the VMM: accesses that were refused */
+	__u32 changed;		/* from the VMM: the page is not as it was */
+	__u32 pad;
+};
+
 struct doorbell_msg {
 	__u32 op;
 	__s32 result;		/* 0, or a negative errno */
@@ -78,6 +99,8 @@ struct doorbell_msg {
 		struct doorbell_exchange exchange;
 		struct doorbell_search search;
 		struct doorbell_verdict verdict;
+		struct doorbell_harden harden;
+		struct doorbell_attack attack;
 		char map_title[64];
 	};
 };

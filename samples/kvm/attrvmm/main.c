@@ -6,7 +6,8 @@
  * It boots a Linux kernel with in-kernel interrupt controllers and timer, a serial
  * console and as many vCPUs as asked.  RAM above a boundary is private from the
  * start: the guest uses it as any other RAM, nobody else can reach it.  The guest
- * may have pages converted, by the hypercall KVM_HC_MAP_GPA_RANGE.
+ * may have pages converted, by the hypercall KVM_HC_MAP_GPA_RANGE.  With --harden
+ * pages lose the right to be read, written or executed once the guest is up.
  *
  *   options.c    the command line
  *   vm.c         what KVM offers, the VM, its end
@@ -16,6 +17,10 @@
  *   portio.c     I/O ports; serial.c: the console
  *   doorbell.c   a guest program talks to the VMM through a shared page
  *   search.c     attack: look for the guest's data
+ *   harden.c     protection of the guest's kernel; image.c: where that is
+ *   policy.c     what happens to who meets the protection
+ *   pvmsr.c      structures that the guest shares with KVM
+ *   attack.c     attacks that the guest announces, to show the protection
  *   report.c     what is printed
  */
 #include <stdlib.h>
@@ -66,13 +71,15 @@ static void start_console(struct vm *vm)
 		pthread_detach(thread);
 }
 
-static enum status verdict_status(const struct vm *vm)
+static enum status verdict_status(struct vm *vm)
 {
 	if (vm->end.reason == END_HOST)
 		return STATUS_HOST;
 	if (vm->end.reason != END_RESET)
 		return STATUS_GUEST;
 	if (vm->opt.doorbell && !vm->verdict.pass)
+		return STATUS_GUEST;
+	if (!harden_held(vm))
 		return STATUS_GUEST;
 	return STATUS_OK;
 }
@@ -85,6 +92,7 @@ int main(int argc, char **argv)
 
 	parse_options(&vm.opt, argc, argv);
 	vm_create(&vm);
+	harden_init(&vm);
 	memory_init(&vm);
 	load_guest(&vm, &entry);
 	serial_init(&vm);

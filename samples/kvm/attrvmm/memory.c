@@ -280,6 +280,7 @@ static int convert_locked(struct vm *vm, __u64 gpa, __u64 offset, __u64 size,
 
 	pages = book_pages(ram, offset >> PAGE_SHIFT, size >> PAGE_SHIFT,
 			   to_private, PAGE_CONVERTED);
+	atomic_fetch_add(&ram->conversions, 1);
 	if (to_private) {
 		ram->to_private++;
 		ram->to_private_pages += pages;
@@ -297,20 +298,26 @@ static int convert_locked(struct vm *vm, __u64 gpa, __u64 offset, __u64 size,
 
 /*
  * Convert a range that the guest named, so nothing about it is taken for
- * granted.  Returns 0 or a negative errno, with nothing changed.
+ * granted.  A protected page stays as it is: its contents would be lost, and with
+ * KVM_SET_MEMORY_ATTRIBUTES, which replaces all the bits, its protection too.
+ * Returns 0 or a negative errno, with nothing changed.
  */
 int convert_range(struct vm *vm, __u64 gpa, __u64 size, bool to_private)
 {
 	unsigned char *hva = gpa_to_hva(&vm->ram, gpa, size);
 	int ret = -EINVAL;
 
+	pthread_mutex_lock(&vm->harden.lock);
 	pthread_mutex_lock(&vm->ram.convert_lock);
-	if (hva && vm->ram.memfd >= 0 && !((gpa | size) & (PAGE_SIZE - 1)))
+	if (hva && protection_of(vm, gpa, size))
+		ret = -EPERM;
+	else if (hva && vm->ram.memfd >= 0 && !((gpa | size) & (PAGE_SIZE - 1)))
 		ret = convert_locked(vm, gpa, hva - vm->ram.hva, size,
 				     to_private);
 	if (ret)
 		vm->ram.refused++;
 	pthread_mutex_unlock(&vm->ram.convert_lock);
+	pthread_mutex_unlock(&vm->harden.lock);
 	return ret;
 }
 

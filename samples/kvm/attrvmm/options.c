@@ -32,6 +32,10 @@ static const char usage[] =
 "                        does not fit the state of the page (convert)\n"
 "  --doorbell            give the guest the port of doorbell.h, through which\n"
 "                        it can make this program attack its memory\n"
+"  --harden VMLINUX      once the guest says through the doorbell that it is up:\n"
+"                        its kernel's text and rodata can no longer be written,\n"
+"                        its data not executed, a page of secrets not touched;\n"
+"                        VMLINUX is the ELF image that is packed in --kernel\n"
 "  --console FILE        where the guest's serial console goes (stdout)\n"
 "  --timeout SECONDS     stop a guest that has not ended by then (never)\n"
 "  --help                this text\n"
@@ -45,7 +49,7 @@ static const char usage[] =
 enum option_id {
 	OPT_KERNEL = 1, OPT_INITRD, OPT_APPEND, OPT_MEM, OPT_CPUS, OPT_VM_TYPE,
 	OPT_PRIVATE_ABOVE, OPT_BACKING, OPT_ON_FAULT, OPT_DOORBELL,
-	OPT_CONSOLE, OPT_TIMEOUT, OPT_HELP,
+	OPT_HARDEN, OPT_CONSOLE, OPT_TIMEOUT, OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -59,6 +63,7 @@ static const struct option long_options[] = {
 	{ "shared-backing",	required_argument, NULL, OPT_BACKING },
 	{ "on-fault",		required_argument, NULL, OPT_ON_FAULT },
 	{ "doorbell",		no_argument,       NULL, OPT_DOORBELL },
+	{ "harden",		required_argument, NULL, OPT_HARDEN },
 	{ "console",		required_argument, NULL, OPT_CONSOLE },
 	{ "timeout",		required_argument, NULL, OPT_TIMEOUT },
 	{ "help",		no_argument,       NULL, OPT_HELP },
@@ -153,6 +158,9 @@ static void parse_option(struct options *opt, int id, const char *name)
 	case OPT_DOORBELL:
 		opt->doorbell = true;
 		break;
+	case OPT_HARDEN:
+		opt->harden = optarg;
+		break;
 	case OPT_CONSOLE:
 		opt->console = optarg;
 		break;
@@ -189,6 +197,9 @@ void parse_options(struct options *opt, int argc, char **argv)
 		    argv[optind]);
 	if (!opt->kernel)
 		die(STATUS_USAGE, "no kernel: give --kernel BZIMAGE");
+	if (opt->harden && !opt->doorbell)
+		die(STATUS_USAGE,
+		    "--harden: the guest says through the doorbell that it is up: add --doorbell");
 	if (opt->vm_type == KVM_X86_DEFAULT_VM)
 		opt->private_above = NOTHING_PRIVATE;
 	else if (opt->private_above > opt->mem)

@@ -66,8 +66,10 @@ static __u8 rtc_read(__u8 index)
 	}
 }
 
-static void port_write(struct vm *vm, __u16 port, __u32 value)
+static void port_write(struct vcpu *vcpu, __u16 port, __u32 value)
 {
+	struct vm *vm = vcpu->vm;
+
 	if (port >= COM1 && port < COM1 + COM_REGISTERS)
 		serial_write(&vm->serial, port - COM1, value);
 	else if (port == KEYBOARD_COMMAND && value == KEYBOARD_RESET)
@@ -77,7 +79,7 @@ static void port_write(struct vm *vm, __u16 port, __u32 value)
 	else if (port == CMOS_INDEX)
 		atomic_store(&vm->cmos_index, value & 0x7f);
 	else if (port == DOORBELL_PORT && vm->opt.doorbell)
-		doorbell_ring(vm, value);
+		doorbell_ring(vcpu, value);
 }
 
 static __u32 port_read(struct vm *vm, __u16 port)
@@ -94,8 +96,9 @@ static __u32 port_read(struct vm *vm, __u16 port)
 }
 
 /* One exit carries run->io.count accesses, when the instruction was a REP. */
-void port_access(struct vm *vm, struct kvm_run *run)
+void port_access(struct vcpu *vcpu)
 {
+	struct kvm_run *run = vcpu->run;
 	__u8 *data = (__u8 *)run + run->io.data_offset;
 	__u32 i, value;
 
@@ -103,9 +106,9 @@ void port_access(struct vm *vm, struct kvm_run *run)
 		if (run->io.direction == KVM_EXIT_IO_OUT) {
 			value = 0;
 			memcpy(&value, data, run->io.size);
-			port_write(vm, run->io.port, value);
+			port_write(vcpu, run->io.port, value);
 		} else {
-			value = port_read(vm, run->io.port);
+			value = port_read(vcpu->vm, run->io.port);
 			memcpy(data, &value, run->io.size);
 		}
 	}

@@ -25,6 +25,7 @@ static const char * const exit_names[NR_EXIT_REASONS] = {
 	[KVM_EXIT_INTR]			= "intr",
 	[KVM_EXIT_HYPERCALL]		= "hypercall",
 	[KVM_EXIT_INTERNAL_ERROR]	= "internal_error",
+	[KVM_EXIT_X86_WRMSR]		= "wrmsr",
 	[KVM_EXIT_SYSTEM_EVENT]		= "system_event",
 	[KVM_EXIT_MEMORY_FAULT]		= "memory_fault",
 };
@@ -151,14 +152,88 @@ void report_map(struct vm *vm, const char *title)
 	pthread_mutex_unlock(&ram->convert_lock);
 }
 
-#ifdef KVM_GET_MEMORY_ATTRIBUTES
+static const char *access_name(__u64 access)
+{
+	switch (access) {
+	case KVM_MEMORY_EXIT_FLAG_READ:
+		return "read";
+	case KVM_MEMORY_EXIT_FLAG_WRITE:
+		return "write";
+	case KVM_MEMORY_EXIT_FLAG_EXEC:
+		return "exec";
+	default:
+		return "unknown";
+	}
+}
+
+void report_harden(const struct vm *vm)
+{
+	const struct kernel_image *image = &vm->harden.image;
+	const struct protected_range *range;
+	__u64 pages = 0;
+	unsigned int i;
+
+	if (image->same_percent)
+		say("harden kernel=%#llx same_as_image_percent=%u",
+		    image->text.gpa, image->same_percent);
+	else
+		say("harden kernel=%#llx same_as_image_percent=unseen",
+		    image->text.gpa);
+	for (i = 0; i < vm->harden.nr_ranges; i++) {
+		range = &vm->harden.range[i];
+		say("harden range=%-6s gpa=%#010llx pages=%-5llu rights=%c%c%c",
+		    range->name, range->gpa, range->size >> PAGE_SHIFT,
+		    range->attributes & KVM_MEMORY_ATTRIBUTE_NR ? '-' : 'r',
+		    range->attributes & KVM_MEMORY_ATTRIBUTE_NW ? '-' : 'w',
+		    range->attributes & KVM_MEMORY_ATTRIBUTE_NX ? '-' : 'x');
+		pages += range->size >> PAGE_SHIFT;
+	}
+	say("harden done ranges=%u pages=%llu", i, pages);
+}
+
+void report_refusal(const struct refusal *refusal)
+{
+	say("refused page=%#llx access=%s rip=%#llx seen=%s", refusal->gpa,
+	    access_name(refusal->access), refusal->rip, refusal->seen);
+}
+
+/* One line for each attack: what was tried, what came of it. */
+void report_attack(const struct harden *harden, const char *unchanged)
+{
+	const struct doorbell_attack *attack = &harden->attack;
+	const struct refusal *refusal = &harden->refusal;
+	char how[128] = "";
+
+	if (harden->nr_refusals)
+		snprintf(how, sizeof(how), " access=%-5s rip=%#llx seen=%s",
+			 access_name(refusal->access), refusal->rip,
+			 refusal->seen);
+	say("attack hardened=%-3s target=%-6s route=%-13s outcome=%-9s page=%#llx unchanged=%s%s",
+	    harden->done ? "yes" : "no", attack->target, attack->route,
+	    attack->succeeded ? "succeeded" :
+	    harden->nr_refusals ? "refused" : "failed",
+	    attack->gpa & ~(PAGE_SIZE - 1), unchanged, how);
+}
+
+static void report_hardened(struct vm *vm)
+{
+	const struct harden *harden = &vm->harden;
+	__u64 compared, changed = count_changed_pages(vm, &compared);
+
+	say("hardened refusals=%llu unannounced=%llu pages_compared=%llu pages_changed=%llu",
+	    harden->refusals, harden->unannounced, compared, changed);
+	say("attacks succeeded_before=%llu refused_after=%llu not_refused_after=%llu",
+	    harden->succeeded_before, harden->refused_after,
+	    harden->not_refused_after);
+}
+
 /* KVM's own view of the same; needs a kernel that can be asked. */
 static void report_extents(struct vm *vm)
 {
 	struct kvm_memory_attributes_extent extent;
 	struct kvm_get_memory_attributes get;
 	const struct ram_region *region;
-	__u64 extents = 0, private = 0;
+	__u64 extents = 0, private = 0, protected = 0;
 	unsigned int i;
 
 	if (ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_GET_MEMORY_ATTRIBUTES) <= 0)
@@ -178,17 +253,14 @@ static void report_extents(struct vm *vm)
 			extents++;
 			if (extent.attributes & KVM_MEMORY_ATTRIBUTE_PRIVATE)
 				private += extent.size >> PAGE_SHIFT;
+			if (extent.attributes & ~KVM_MEMORY_ATTRIBUTE_PRIVATE)
+				protected += extent.size >> PAGE_SHIFT;
 		}
 	}
-	say("kernel extents=%llu private_pages=%llu agrees=%s", extents, private,
-	    private == vm->ram.nr_private ? "yes" : "no");
+	say("kernel extents=%llu private_pages=%llu protected_pages=%llu agrees=%s",
+	    extents, private, protected, private == vm->ram.nr_private &&
+	    protected == count_protected_pages(vm) ? "yes" : "no");
 }
-#else
-static void report_extents(struct vm *vm)
-{
-	(void)vm;
-}
-#endif
 
 static __u64 count_exits(const struct vm *vm, unsigned int reason)
 {
@@ -256,6 +328,8 @@ void report_end(struct vm *vm)
 	    ram->to_shared_pages);
 	say("to_private conversions=%llu pages=%llu refused=%llu",
 	    ram->to_private, ram->to_private_pages, ram->refused);
+	if (vm->opt.harden)
+		report_hardened(vm);
 	report_exits(vm);
 	if (vm->end.reason != END_RESET)
 		report_vcpus(vm);

@@ -260,22 +260,19 @@ static void hypercall(struct vm *vm, struct kvm_run *run)
 }
 
 /*
- * KVM could not make an access and says which kind of memory it wanted there.
- * Nothing has happened yet: entering the guest again repeats the access.  If the
- * page already is what was wanted, doing so would exit for ever.
+ * KVM wanted the page to be of the other kind, private or shared.  If it is of that
+ * kind by now, another vCPU met it too and had it converted: then enter again.  But
+ * if nothing was converted since this vCPU entered, then KVM can not provide the
+ * page, and would exit for ever.
  */
-static void memory_fault(struct vm *vm, const struct kvm_run *run)
+static void wrong_kind(struct vcpu *vcpu, bool to_private)
 {
-	__u64 flags = run->memory_fault.flags, gpa = run->memory_fault.gpa;
-	bool to_private = flags & KVM_MEMORY_EXIT_FLAG_PRIVATE;
 	const char *kind = to_private ? "private" : "shared";
+	struct kvm_run *run = vcpu->run;
+	__u64 gpa = run->memory_fault.gpa;
+	struct vm *vm = vcpu->vm;
 	bool is_private;
 
-	if (flags & ~KVM_MEMORY_EXIT_FLAG_PRIVATE) {
-		vm_end(vm, END_CRASH, "access to %#llx refused by its protection (flags %#llx)",
-		       gpa, flags);
-		return;
-	}
 	if (!gpa_to_hva(&vm->ram, gpa, run->memory_fault.size)) {
 		vm_end(vm, END_CRASH, "%s access to %#llx, where there is no RAM",
 		       kind, gpa);
@@ -283,6 +280,9 @@ static void memory_fault(struct vm *vm, const struct kvm_run *run)
 	}
 
 	is_private = !shared_gpa_to_hva(&vm->ram, gpa, run->memory_fault.size);
+	if (is_private == to_private &&
+	    atomic_load(&vm->ram.conversions) != vcpu->entry_conversions)
+		return;
 	if (is_private == to_private)
 		vm_end(vm, END_HOST, "KVM_RUN: %s page %#llx can not be provided: is memory short?",
 		       kind, gpa);
@@ -293,6 +293,28 @@ static void memory_fault(struct vm *vm, const struct kvm_run *run)
 		vm_end(vm, END_HOST,
 		       "KVM_SET_MEMORY_ATTRIBUTES: page %#llx can not become %s: is memory short?",
 		       gpa, kind);
+}
+
+/*
+ * KVM could not make an access, and says why.  Nothing has happened yet: entering
+ * the guest again repeats the access.
+ */
+static void memory_fault(struct vcpu *vcpu)
+{
+	const __u64 rwx = KVM_MEMORY_EXIT_FLAG_READ |
+			  KVM_MEMORY_EXIT_FLAG_WRITE |
+			  KVM_MEMORY_EXIT_FLAG_EXEC;
+	const struct kvm_run *run = vcpu->run;
+	__u64 flags = run->memory_fault.flags;
+
+	if (flags & ~(rwx | KVM_MEMORY_EXIT_FLAG_PRIVATE))
+		vm_end(vcpu->vm, END_HOST,
+		       "KVM_EXIT_MEMORY_FAULT: flags %#llx: this kernel is newer than attrvmm",
+		       flags);
+	else if (flags & rwx)
+		refused_access(vcpu, run->memory_fault.gpa, flags & rwx);
+	else
+		wrong_kind(vcpu, flags & KVM_MEMORY_EXIT_FLAG_PRIVATE);
 }
 
 static void internal_error(struct vcpu *vcpu)
@@ -312,7 +334,7 @@ static void handle_exit(struct vcpu *vcpu)
 
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
-		port_access(vm, run);
+		port_access(vcpu);
 		break;
 	case KVM_EXIT_MMIO:
 		/* No devices there: reads give ones, writes are lost. */
@@ -321,6 +343,9 @@ static void handle_exit(struct vcpu *vcpu)
 		break;
 	case KVM_EXIT_HYPERCALL:
 		hypercall(vm, run);
+		break;
+	case KVM_EXIT_X86_WRMSR:
+		pvmsr_write(vcpu);
 		break;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
@@ -355,7 +380,7 @@ static void handle_failure(struct vcpu *vcpu, int error)
 	if ((error == EFAULT || error == EHWPOISON) &&
 	    run->exit_reason == KVM_EXIT_MEMORY_FAULT) {
 		vcpu->exits[KVM_EXIT_MEMORY_FAULT]++;
-		memory_fault(vcpu->vm, run);
+		memory_fault(vcpu);
 		return;
 	}
 	vm_end(vcpu->vm, END_HOST, "KVM_RUN, vCPU %u: %s: %s", vcpu->id,
@@ -371,6 +396,8 @@ static void *run_vcpu(void *arg)
 
 	while (!atomic_load(&vcpu->vm->stopping)) {
 		run->exit_reason = KVM_EXIT_UNKNOWN;
+		vcpu->entry_conversions =
+			atomic_load(&vcpu->vm->ram.conversions);
 		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
 			handle_failure(vcpu, errno);
 			continue;

@@ -68,7 +68,7 @@ static void check_vm_type(struct vm *vm)
 }
 
 /* Everything that private memory needs, asked of this very VM. */
-static void check_private_memory(struct vm *vm)
+static void check_private_memory(const struct vm *vm)
 {
 	static const struct {
 		long cap;
@@ -85,7 +85,6 @@ static void check_private_memory(struct vm *vm)
 			die(STATUS_HOST, "%s: not there: " NEW_KERNEL,
 			    needed[i].name);
 
-	vm->attributes = check_extension(vm->fd, KVM_CAP_MEMORY_ATTRIBUTES);
 	if (!(vm->attributes & KVM_MEMORY_ATTRIBUTE_PRIVATE))
 		die(STATUS_HOST, "KVM_CAP_MEMORY_ATTRIBUTES: mask %#llx lacks PRIVATE: " NEW_KERNEL,
 		    vm->attributes);
@@ -143,6 +142,7 @@ void vm_create(struct vm *vm)
 	check_vm_type(vm);
 	vm->fd = must_ioctl(vm->kvm_fd, KVM_CREATE_VM, vm->opt.vm_type,
 			    "the type was offered: is memory short?");
+	vm->attributes = check_extension(vm->fd, KVM_CAP_MEMORY_ATTRIBUTES);
 	if (vm->opt.vm_type != KVM_X86_DEFAULT_VM) {
 		check_private_memory(vm);
 		enable_hypercall_exits(vm);
