@@ -18,6 +18,8 @@
 #error "include <linux/kvm_host.h> instead"
 #endif
 
+#include <linux/highmem.h>
+
 struct kvm_mem_attrs;
 
 #ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
@@ -271,6 +273,103 @@ static inline void kvm_gmem_put_page(struct page *page)
 {
 }
 #endif /* CONFIG_KVM_PRIVATE_MEM */
+
+/*
+ * Arch: a folio, 2^order pages from @page on, is about to become private memory
+ * of @kvm, respectively has ceased to be private, with its content wiped.
+ * Called in pairs, once a folio: when it is allocated, before anybody
+ * can find it, and when it is freed.  Not per fault, and not per mapping: what
+ * is mapped with 4 KiB is still owned as a whole.  May sleep.
+ *
+ * If prepare fails, the allocation does, with its errno.
+ */
+#ifdef CONFIG_HAVE_KVM_GMEM_CONVERT
+int kvm_arch_gmem_prepare(struct kvm *kvm, struct page *page,
+			  unsigned int order);
+void kvm_arch_gmem_invalidate(struct page *page, unsigned int order);
+#else
+static inline int kvm_arch_gmem_prepare(struct kvm *kvm, struct page *page,
+					unsigned int order)
+{
+	return 0;
+}
+
+static inline void kvm_arch_gmem_invalidate(struct page *page,
+					    unsigned int order)
+{
+}
+#endif /* CONFIG_HAVE_KVM_GMEM_CONVERT */
+
+/*
+ * Arch: the largest order, at most @order, of a mapping of @page, which
+ * @kvm got from kvm_gmem_get_page().  The page may be on its way out of the
+ * file.
+ */
+#ifdef CONFIG_HAVE_KVM_GMEM_MAX_ORDER
+int kvm_arch_gmem_max_order(struct kvm *kvm, struct page *page, int order);
+#else
+static inline int kvm_arch_gmem_max_order(struct kvm *kvm, struct page *page,
+					  int order)
+{
+	return order;
+}
+#endif /* CONFIG_HAVE_KVM_GMEM_MAX_ORDER */
+
+/*
+ * Private memory outside of the direct map: arch/x86/kvm/gmem_direct_map.c.
+ *
+ * kvm_gmem_hide() takes a folio out, or fails and changes nothing;
+ * kvm_gmem_show() puts back what is out, and fails only if the direct map is
+ * not what it was.  Both sleep; kvm_gmem_hide_init() comes before the first.
+ *
+ * kvm_gmem_map_local() maps a page for the moment of an access, whether it is
+ * hidden or not, any context.  Not nested, nothing may sleep in between.
+ * kvm_gmem_map() is for longer, and sleeps.
+ */
+#ifdef CONFIG_KVM_GMEM_NO_DIRECT_MAP
+int kvm_gmem_hide_init(void);
+int kvm_gmem_hide(struct folio *folio);
+int kvm_gmem_show(struct folio *folio);
+void *kvm_gmem_map_local(struct page *page);
+void kvm_gmem_unmap_local(void *p);
+void *kvm_gmem_map(struct page *page);
+void kvm_gmem_unmap(struct page *page, void *p);
+#else
+static inline int kvm_gmem_hide_init(void)
+{
+	return -EINVAL;
+}
+
+static inline int kvm_gmem_hide(struct folio *folio)
+{
+	return -EINVAL;
+}
+
+static inline int kvm_gmem_show(struct folio *folio)
+{
+	return 0;
+}
+
+static inline void *kvm_gmem_map_local(struct page *page)
+{
+	return kmap_local_page(page);
+}
+
+static inline void kvm_gmem_unmap_local(void *p)
+{
+	kunmap_local(p);
+}
+
+static inline void *kvm_gmem_map(struct page *page)
+{
+	return kmap(page);
+}
+
+static inline void kvm_gmem_unmap(struct page *page, void *p)
+{
+	kunmap(page);
+}
+#endif /* CONFIG_KVM_GMEM_NO_DIRECT_MAP */
 
 /*
  * Take the GFNs [start, end) away from the guest and from the gfn_to_pfn

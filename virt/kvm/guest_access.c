@@ -168,7 +168,7 @@ static int access_cmpxchg(void *p, const struct guest_access *a)
 
 static int access_page(struct page *page, const struct guest_access *a)
 {
-	void *p = kmap_local_page(page);
+	void *p = kvm_gmem_map_local(page);
 	int r = 0;
 
 	switch (a->op) {
@@ -182,7 +182,7 @@ static int access_page(struct page *page, const struct guest_access *a)
 		r = access_cmpxchg(p + a->offset, a);
 		break;
 	}
-	kunmap_local(p);
+	kvm_gmem_unmap_local(p);
 	return r;
 }
 

@@ -19,7 +19,28 @@
  * own access, fallocate) and leaves it by FALLOC_FL_PUNCH_HOLE or when the file
  * is closed.  It is charged to the memory cgroup of whoever needed it first,
  * is zero at that time, and is wiped when it leaves.  In between nothing moves
- * it, swaps it or writes it back.
+ * it, swaps it, splits it or writes it back.
+ *
+ * Conversion
+ *
+ * Memory becomes private in kvm_gmem_alloc_folio() and ceases to be in
+ * kvm_gmem_free_folio(), and nowhere else: never on a fault, never on a zap.
+ * There the architecture is told, once a folio, whatever its size, and the
+ * folio leaves and returns to the kernel's direct map, if the file was created
+ * so.  Both come before the folio can be found, respectively after it can not
+ * any more, so what is in the file is always ready for use.
+ *
+ * Large folios
+ *
+ * A file created with KVM_GUEST_MEMFD_HUGE_PAGES takes 2 MiB at once where the
+ * file has nothing yet in that piece, and falls back to single pages where
+ * there is something, or where 2 MiB are not to be had.  Such a folio is never
+ * split, neither by a hole in it: that would take a second way to convert
+ * memory, can fail, and is not open to modules.  Pages that are punched out of
+ * it are wiped and remembered as holes (struct kvm_gmem_holes), look absent
+ * from then on, and are filled by whatever else allocates a page.  Once all
+ * of it is holes the folio is freed.  It is mapped as a whole only while it has
+ * no hole.
  *
  * Locks, outermost first
  *
@@ -31,6 +52,8 @@
  *  folio lock		   A folio being added to, or removed from, the file.
  *  gmem->lock		   See invalidate_lock.  Memory failure needs the tree
  *			   with a folio locked, too late for invalidate_lock.
+ *  holes->lock		   The holes of a large folio.  They are made with
+ *			   invalidate_lock held exclusive, filled with it shared.
  *  kvm->mmu_lock	   Taken by kvm_gfn_range_invalidate_begin() and _end().
  *  RCU			   Looking up a page that is there: no lock at all.
  *
@@ -47,6 +70,9 @@
  * KVM's own accesses do, but removal does not wait for them: their result is
  * that of an access to a page that is being freed.  Whoever finishes last wipes
  * the page, see kvm_gmem_put_page().
+ *
+ * The range of an invalidation is widened to whole large folios: a fault next
+ * to a hole in the making must not map the folio as a whole.
  *
  * Lifetimes
  *
@@ -77,6 +103,7 @@
 #include <linux/fs_context.h>
 #include <linux/highmem.h>
 #include <linux/interval_tree.h>
+#include <linux/huge_mm.h>
 #include <linux/kvm_host.h>
 #include <linux/module.h>
 #include <linux/mount.h>
@@ -87,13 +114,35 @@
 
 #define KVM_GMEM_MAGIC 0x474d454d	/* "GMEM" */
 
+/* Large folios are of the size of a PMD, what one mapping can span. */
+#define KVM_GMEM_HUGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+#define KVM_GMEM_HUGE_NR	(1ul << KVM_GMEM_HUGE_ORDER)
+
 struct kvm_gmem {
 	/* Pinned until release, the bindings hold nothing afterwards. */
 	struct kvm *kvm;
+	/* KVM_GUEST_MEMFD_* of the creation. */
+	u64 flags;
 	/* Innermost sleeping lock, see the head of this file. */
 	struct mutex lock;
 	/* kvm_memory_slot::gmem.node of every bound memslot, by page offset. */
 	struct rb_root_cached bindings;
+};
+
+/*
+ * The private data of a large folio, from before it is in the file until it has
+ * left it; freed by RCU.  As a folio with private data needs the consent of
+ * kvm_gmem_release_folio() to be split, it also keeps the folio in one piece.
+ */
+struct kvm_gmem_holes {
+	/* Any context.  Wiping a hole excludes filling it. */
+	spinlock_t lock;
+	/* The weight of the bitmap, for a look without the lock. */
+	unsigned int nr;
+	DECLARE_BITMAP(map, KVM_GMEM_HUGE_NR);
+	/* A page has a hardware memory error: map the others one by one. */
+	bool poisoned;
+	struct rcu_head rcu;
 };
 
 static struct vfsmount *kvm_gmem_mnt;
@@ -152,29 +201,155 @@ static void kvm_gmem_invalidate_end(struct kvm_gmem *gmem, pgoff_t first,
 					     kvm_gmem_gfn_end(node, last));
 }
 
+/* NULL for a folio of one page, or one that has left the file. */
+static struct kvm_gmem_holes *kvm_gmem_holes(struct folio *folio)
+{
+	return folio_test_large(folio) ? READ_ONCE(folio->private) : NULL;
+}
+
+/* Whether the page is absent although its folio is there. */
+static bool kvm_gmem_is_hole(struct folio *folio, pgoff_t index)
+{
+	struct kvm_gmem_holes *holes;
+	bool hole;
+
+	rcu_read_lock();
+	holes = kvm_gmem_holes(folio);
+	hole = holes && READ_ONCE(holes->nr) &&
+	       test_bit(index - folio->index, holes->map);
+	rcu_read_unlock();
+
+	return hole;
+}
+
+/* The pages [@first, @last] of the folio are in use from now on. */
+static void kvm_gmem_fill_holes(struct folio *folio, pgoff_t first,
+				pgoff_t last)
+{
+	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
+	unsigned long flags;
+
+	if (!holes || !READ_ONCE(holes->nr))
+		return;
+
+	spin_lock_irqsave(&holes->lock, flags);
+	bitmap_clear(holes->map, first - folio->index, last - first + 1);
+	WRITE_ONCE(holes->nr, bitmap_weight(holes->map, KVM_GMEM_HUGE_NR));
+	spin_unlock_irqrestore(&holes->lock, flags);
+}
+
+static int kvm_gmem_attach_holes(struct folio *folio)
+{
+	struct kvm_gmem_holes *holes;
+
+	if (!folio_test_large(folio))
+		return 0;
+
+	holes = kzalloc(sizeof(*holes), GFP_KERNEL_ACCOUNT);
+	if (!holes)
+		return -ENOMEM;
+
+	spin_lock_init(&holes->lock);
+	folio_attach_private(folio, holes);
+	return 0;
+}
+
+static void kvm_gmem_detach_holes(struct folio *folio)
+{
+	struct kvm_gmem_holes *holes = folio_detach_private(folio);
+
+	if (holes)
+		kfree_rcu(holes, rcu);
+}
+
+static void kvm_gmem_wipe_page(struct page *page)
+{
+	void *p;
+
+	/* Nobody will get poisoned memory, and touching it is an error. */
+	if (PageHWPoison(page))
+		return;
+
+	p = kvm_gmem_map_local(page);
+	clear_page(p);
+	kvm_gmem_unmap_local(p);
+}
+
+/* From private to ordinary memory, the opposite of kvm_gmem_prepare_folio(). */
+static void kvm_gmem_restore_folio(struct folio *folio)
+{
+	/* What can not be restored must not return to circulation. */
+	if (WARN_ON_ONCE(kvm_gmem_show(folio)))
+		folio_get(folio);
+
+	kvm_arch_gmem_invalidate(&folio->page, folio_order(folio));
+	kvm_gmem_detach_holes(folio);
+}
+
+static int kvm_gmem_prepare_folio(struct kvm_gmem *gmem, struct folio *folio)
+{
+	int r;
+
+	r = kvm_gmem_attach_holes(folio);
+	if (r)
+		return r;
+
+	r = kvm_arch_gmem_prepare(gmem->kvm, &folio->page, folio_order(folio));
+	if (r) {
+		kvm_gmem_detach_holes(folio);
+		return r;
+	}
+
+	if (gmem->flags & KVM_GUEST_MEMFD_NO_DIRECT_MAP)
+		r = kvm_gmem_hide(folio);
+	if (r)
+		kvm_gmem_restore_folio(folio);
+	return r;
+}
+
+/* The one place where memory becomes private. */
+static struct folio *kvm_gmem_alloc_folio(struct kvm_gmem *gmem, gfp_t gfp,
+					  unsigned int order)
+{
+	struct folio *folio = filemap_alloc_folio(gfp | __GFP_ZERO, order);
+	int r;
+
+	if (!folio)
+		return ERR_PTR(-ENOMEM);
+
+	r = kvm_gmem_prepare_folio(gmem, folio);
+	if (r) {
+		folio_put(folio);
+		return ERR_PTR(r);
+	}
+
+	return folio;
+}
+
 /*
- * Allocate a folio for @index and make it part of the file.  This is the one
- * place where memory becomes private.  Returns -EEXIST if another task was
- * faster.
+ * Allocate a folio for @index, which it is aligned to, and make it part of the
+ * file.  Returns -EEXIST if another task was faster, or if there is something
+ * in its place.
  */
 static struct folio *kvm_gmem_new_folio(struct address_space *mapping,
-					pgoff_t index)
+					pgoff_t index, gfp_t gfp,
+					unsigned int order)
 {
-	gfp_t gfp = mapping_gfp_mask(mapping);
 	struct folio *folio;
 	int r;
 
 	lockdep_assert_held(&mapping->invalidate_lock);
 
-	folio = filemap_alloc_folio(gfp | __GFP_ZERO, 0);
-	if (!folio)
-		return ERR_PTR(-ENOMEM);
+	folio = kvm_gmem_alloc_folio(kvm_gmem_of(mapping), gfp, order);
+	if (IS_ERR(folio))
+		return folio;
 
 	/* Lookups do not look for readiness, so it must be complete before. */
 	folio_mark_uptodate(folio);
 
 	r = filemap_add_folio(mapping, folio, index, gfp);
 	if (r) {
+		kvm_gmem_restore_folio(folio);
 		folio_put(folio);
 		return ERR_PTR(r);
 	}
@@ -188,33 +363,58 @@ static struct folio *kvm_gmem_new_folio(struct address_space *mapping,
 	return folio;
 }
 
-/* Look up or allocate.  The folio is returned with a reference. */
+/* NULL if it has to be single pages. */
+static struct folio *kvm_gmem_new_huge_folio(struct address_space *mapping,
+					     pgoff_t index)
+{
+	pgoff_t start = round_down(index, KVM_GMEM_HUGE_NR);
+	pgoff_t last = start + KVM_GMEM_HUGE_NR - 1;
+	gfp_t gfp = mapping_gfp_mask(mapping);
+	struct folio *folio;
+
+	if (!(kvm_gmem_of(mapping)->flags & KVM_GUEST_MEMFD_HUGE_PAGES))
+		return NULL;
+
+	if (last >= i_size_read(mapping->host) >> PAGE_SHIFT)
+		return NULL;
+
+	/* Do not zero 2 MiB in vain: once there is something, it stays. */
+	if (filemap_range_has_page(mapping, (loff_t)start << PAGE_SHIFT,
+				   ((loff_t)last << PAGE_SHIFT)))
+		return NULL;
+
+	/* Neither reclaim hard, nor kill anybody, for what can be done without. */
+	folio = kvm_gmem_new_folio(mapping, start,
+				   gfp | __GFP_NORETRY | __GFP_NOWARN,
+				   KVM_GMEM_HUGE_ORDER);
+	return IS_ERR(folio) ? NULL : folio;
+}
+
+/*
+ * Look up or allocate.  The folio is returned with a reference, and without a
+ * hole at @index.
+ */
 static struct folio *kvm_gmem_get_folio(struct address_space *mapping,
 					pgoff_t index)
 {
+	gfp_t gfp = mapping_gfp_mask(mapping);
 	struct folio *folio;
 
 	/* invalidate_lock keeps what beat kvm_gmem_new_folio() to it there. */
 	do {
 		folio = filemap_get_folio(mapping, index);
 		if (!folio)
-			folio = kvm_gmem_new_folio(mapping, index);
+			folio = kvm_gmem_new_huge_folio(mapping, index);
+		if (!folio)
+			folio = kvm_gmem_new_folio(mapping, index, gfp, 0);
 	} while (folio == ERR_PTR(-EEXIST));
 
+	if (!IS_ERR(folio))
+		kvm_gmem_fill_holes(folio, index, index);
 	return folio;
 }
 
-static void kvm_gmem_wipe_page(struct page *page)
-{
-	/* Nobody will get poisoned memory, and touching it is an error. */
-	if (!PageHWPoison(page))
-		clear_highpage(page);
-}
-
-/*
- * The folio left the file, this is the one place where memory ceases to be
- * private.
- */
+/* The folio left the file: the one place where memory ceases to be private. */
 static void kvm_gmem_free_folio(struct folio *folio)
 {
 	long i;
@@ -227,6 +427,8 @@ static void kvm_gmem_free_folio(struct folio *folio)
 
 	for (i = 0; i < folio_nr_pages(folio); i++)
 		kvm_gmem_wipe_page(folio_page(folio, i));
+
+	kvm_gmem_restore_folio(folio);
 }
 
 static int kvm_gmem_migrate_folio(struct address_space *mapping,
@@ -240,6 +442,22 @@ static int kvm_gmem_migrate_folio(struct address_space *mapping,
 	return -EINVAL;
 }
 
+/* Take the folio from the guest, which may fault in what is not poisoned. */
+static void kvm_gmem_poison_folio(struct folio *folio)
+{
+	struct kvm_gmem *gmem = kvm_gmem_of(folio->mapping);
+	pgoff_t last = folio->index + folio_nr_pages(folio) - 1;
+	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
+
+	if (holes)
+		WRITE_ONCE(holes->poisoned, true);
+
+	mutex_lock(&gmem->lock);
+	kvm_gmem_invalidate_begin(gmem, folio->index, last);
+	kvm_gmem_invalidate_end(gmem, folio->index, last);
+	mutex_unlock(&gmem->lock);
+}
+
 /*
  * Memory failure, with the page locked: take it from the guest but leave it in
  * the file, so that the next access gets -EHWPOISON instead of a fresh page
@@ -250,22 +468,35 @@ static int kvm_gmem_migrate_folio(struct address_space *mapping,
 static int kvm_gmem_error_remove_page(struct address_space *mapping,
 				      struct page *page)
 {
-	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
-	struct folio *folio = page_folio(page);
-	pgoff_t index = folio->index + folio_page_idx(folio, page);
-
-	mutex_lock(&gmem->lock);
-	kvm_gmem_invalidate_begin(gmem, index, index);
-	kvm_gmem_invalidate_end(gmem, index, index);
-	mutex_unlock(&gmem->lock);
-
+	kvm_gmem_poison_folio(page_folio(page));
 	return 0;
+}
+
+/*
+ * Somebody wants to split a large folio.  Never: what was converted as one is
+ * converted back as one.  Memory failure asks after it has marked the folio,
+ * and goes no further when refused, so take the folio from the guest here.
+ */
+static bool kvm_gmem_release_folio(struct folio *folio, gfp_t gfp)
+{
+	if (folio_test_large(folio) && PageHasHWPoisoned(&folio->page))
+		kvm_gmem_poison_folio(folio);
+
+	return false;
+}
+
+/* Private data stays until kvm_gmem_free_folio(). */
+static void kvm_gmem_invalidate_folio(struct folio *folio, size_t offset,
+				      size_t len)
+{
 }
 
 static const struct address_space_operations kvm_gmem_aops = {
 	.dirty_folio		= noop_dirty_folio,
 	.migrate_folio		= kvm_gmem_migrate_folio,
 	.error_remove_page	= kvm_gmem_error_remove_page,
+	.release_folio		= kvm_gmem_release_folio,
+	.invalidate_folio	= kvm_gmem_invalidate_folio,
 	.free_folio		= kvm_gmem_free_folio,
 };
 
@@ -285,7 +516,15 @@ static struct folio *kvm_gmem_lookup(struct kvm_memory_slot *slot,
 		folio = filemap_get_folio(file->f_mapping, index);
 	rcu_read_unlock();
 
-	return folio ?: ERR_PTR(-ENOENT);
+	if (IS_ERR_OR_NULL(folio))
+		return folio ?: ERR_PTR(-ENOENT);
+
+	if (kvm_gmem_is_hole(folio, index)) {
+		folio_put(folio);
+		return ERR_PTR(-ENOENT);
+	}
+
+	return folio;
 }
 
 static struct file *kvm_gmem_get_file(struct kvm_memory_slot *slot)
@@ -319,6 +558,28 @@ static struct folio *kvm_gmem_lookup_or_alloc(struct kvm_memory_slot *slot,
 	return folio;
 }
 
+/*
+ * The order of what @gfn may be mapped with: all of the folio, if it lies in the
+ * guest as it does in the file, and all of it is there.
+ */
+static int kvm_gmem_max_order(struct kvm *kvm, struct folio *folio,
+			      pgoff_t index, gfn_t gfn)
+{
+	unsigned long nr = folio_nr_pages(folio);
+	struct kvm_gmem_holes *holes;
+	int order = 0;
+
+	rcu_read_lock();
+	holes = kvm_gmem_holes(folio);
+	if (holes && !READ_ONCE(holes->nr) && !READ_ONCE(holes->poisoned) &&
+	    !((gfn ^ index) & (nr - 1)))
+		order = folio_order(folio);
+	rcu_read_unlock();
+
+	return kvm_arch_gmem_max_order(kvm, folio_file_page(folio, index),
+				       order);
+}
+
 int kvm_gmem_get_page(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
 		      bool alloc, struct page **page, int *max_order)
 {
@@ -346,10 +607,28 @@ int kvm_gmem_get_page(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
 	}
 
 	if (max_order)
-		*max_order = folio_order(folio);
+		*max_order = kvm_gmem_max_order(kvm, folio, index, gfn);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(kvm_gmem_get_page);
+
+/* For kvm_gmem_put_page(): wipe the page if it is a hole by now. */
+static void kvm_gmem_wipe_hole(struct folio *folio, struct page *page)
+{
+	struct kvm_gmem_holes *holes;
+	unsigned long flags;
+
+	rcu_read_lock();
+	holes = kvm_gmem_holes(folio);
+	if (holes && READ_ONCE(holes->nr)) {
+		/* Once the hole is filled, the content is somebody's. */
+		spin_lock_irqsave(&holes->lock, flags);
+		if (test_bit(folio_page_idx(folio, page), holes->map))
+			kvm_gmem_wipe_page(page);
+		spin_unlock_irqrestore(&holes->lock, flags);
+	}
+	rcu_read_unlock();
+}
 
 void kvm_gmem_put_page(struct page *page)
 {
@@ -357,17 +636,87 @@ void kvm_gmem_put_page(struct page *page)
 
 	/*
 	 * Order the caller's stores to the page before the load of the mapping.
-	 * Pairs with the barrier in kvm_gmem_free_folio(): either this sees
-	 * that the page left the file, or the wipe there comes after them.
+	 * Pairs with the barriers in kvm_gmem_free_folio() and
+	 * kvm_gmem_make_holes(): either this sees that the page left the file,
+	 * or the wipe there comes after them.
 	 */
 	smp_mb();
 
 	if (!READ_ONCE(folio->mapping))
 		kvm_gmem_wipe_page(page);
+	else
+		kvm_gmem_wipe_hole(folio, page);
 
 	folio_put(folio);
 }
 EXPORT_SYMBOL_GPL(kvm_gmem_put_page);
+
+/*
+ * Make holes of the pages [@first, @end) of a large folio, and wipe them.
+ * Returns whether nothing else is left of it.
+ */
+static bool kvm_gmem_make_holes(struct folio *folio, pgoff_t first, pgoff_t end)
+{
+	DECLARE_BITMAP(old, KVM_GMEM_HUGE_NR);
+	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
+	unsigned long i;
+
+	spin_lock_irq(&holes->lock);
+	bitmap_copy(old, holes->map, KVM_GMEM_HUGE_NR);
+	bitmap_set(holes->map, first - folio->index, end - first);
+	WRITE_ONCE(holes->nr, bitmap_weight(holes->map, KVM_GMEM_HUGE_NR));
+	spin_unlock_irq(&holes->lock);
+
+	/* Order the bits before the wipe.  Pairs with kvm_gmem_put_page(). */
+	smp_mb();
+
+	for (i = first - folio->index; i < end - folio->index; i++)
+		if (!test_bit(i, old))
+			kvm_gmem_wipe_page(folio_page(folio, i));
+
+	return holes->nr == KVM_GMEM_HUGE_NR;
+}
+
+/*
+ * If [@*first, @*end) takes away part of the large folio at @index, do that,
+ * and move the end of the range on that side so that the rest of the range has
+ * either all of the folio, if nothing is left of it, or none.
+ */
+static void kvm_gmem_punch_edge(struct address_space *mapping, pgoff_t index,
+				pgoff_t *first, pgoff_t *end)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+	pgoff_t from, next;
+	bool gone;
+
+	if (!folio)
+		return;
+
+	from = folio->index;
+	next = from + folio_nr_pages(folio);
+	if (*first > from || *end < next) {
+		gone = kvm_gmem_make_holes(folio, max(*first, from),
+					   min(*end, next));
+		if (*first >= from)
+			*first = gone ? from : next;
+		if (*end <= next)
+			*end = gone ? next : from;
+	}
+
+	folio_put(folio);
+}
+
+/* Free the pages [@first, @end), with invalidate_lock held exclusive. */
+static void kvm_gmem_truncate(struct address_space *mapping, pgoff_t first,
+			      pgoff_t end)
+{
+	kvm_gmem_punch_edge(mapping, first, &first, &end);
+	if (first < end)
+		kvm_gmem_punch_edge(mapping, end - 1, &first, &end);
+	if (first < end)
+		truncate_inode_pages_range(mapping, (loff_t)first << PAGE_SHIFT,
+					   ((loff_t)end << PAGE_SHIFT) - 1);
+}
 
 static void kvm_gmem_punch_hole(struct address_space *mapping, loff_t offset,
 				loff_t len)
@@ -375,11 +724,18 @@ static void kvm_gmem_punch_hole(struct address_space *mapping, loff_t offset,
 	pgoff_t last = (offset + len - 1) >> PAGE_SHIFT;
 	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
 	pgoff_t first = offset >> PAGE_SHIFT;
+	pgoff_t from = first, to = last;
+
+	/* See the head of this file.  That wraps only where no page can be. */
+	if (gmem->flags & KVM_GUEST_MEMFD_HUGE_PAGES) {
+		from = round_down(first, KVM_GMEM_HUGE_NR);
+		to = last | (KVM_GMEM_HUGE_NR - 1);
+	}
 
 	filemap_invalidate_lock(mapping);
-	kvm_gmem_invalidate_begin(gmem, first, last);
-	truncate_inode_pages_range(mapping, offset, offset + len - 1);
-	kvm_gmem_invalidate_end(gmem, first, last);
+	kvm_gmem_invalidate_begin(gmem, from, to);
+	kvm_gmem_truncate(mapping, first, last + 1);
+	kvm_gmem_invalidate_end(gmem, from, to);
 	filemap_invalidate_unlock(mapping);
 }
 
@@ -389,6 +745,7 @@ static int kvm_gmem_allocate(struct address_space *mapping, loff_t offset,
 	pgoff_t end = (offset + len) >> PAGE_SHIFT;
 	pgoff_t index = offset >> PAGE_SHIFT;
 	struct folio *folio;
+	pgoff_t next;
 	int r = 0;
 
 	/* The size is fixed. */
@@ -408,8 +765,10 @@ static int kvm_gmem_allocate(struct address_space *mapping, loff_t offset,
 			break;
 		}
 
-		index = folio->index + folio_nr_pages(folio);
+		next = min(end, folio->index + folio_nr_pages(folio));
+		kvm_gmem_fill_holes(folio, index, next - 1);
 		folio_put(folio);
+		index = next;
 		cond_resched();
 	}
 	filemap_invalidate_unlock_shared(mapping);
@@ -539,7 +898,7 @@ static struct file_system_type kvm_gmem_fs = {
 };
 
 static struct inode *kvm_gmem_new_inode(struct super_block *sb,
-					struct kvm *kvm, loff_t size)
+					struct kvm *kvm, loff_t size, u64 flags)
 {
 	struct kvm_gmem *gmem;
 	struct inode *inode;
@@ -549,6 +908,7 @@ static struct inode *kvm_gmem_new_inode(struct super_block *sb,
 		return ERR_PTR(-ENOMEM);
 
 	gmem->kvm = kvm;
+	gmem->flags = flags;
 	gmem->bindings = RB_ROOT_CACHED;
 	mutex_init(&gmem->lock);
 
@@ -564,13 +924,15 @@ static struct inode *kvm_gmem_new_inode(struct super_block *sb,
 	inode->i_size = size;
 	inode->i_mapping->a_ops = &kvm_gmem_aops;
 	mapping_set_unevictable(inode->i_mapping);
+	if (flags & KVM_GUEST_MEMFD_HUGE_PAGES)
+		mapping_set_large_folios(inode->i_mapping);
 	/* Not movable: keeps the pages out of ZONE_MOVABLE and CMA. */
 	mapping_set_gfp_mask(inode->i_mapping, GFP_HIGHUSER);
 	return inode;
 }
 
 /* The new file owns a reference to @kvm, to the mount and to the module. */
-static struct file *kvm_gmem_new_file(struct kvm *kvm, loff_t size)
+static struct file *kvm_gmem_new_file(struct kvm *kvm, loff_t size, u64 flags)
 {
 	struct inode *inode;
 	struct file *file;
@@ -580,7 +942,7 @@ static struct file *kvm_gmem_new_file(struct kvm *kvm, loff_t size)
 	if (r)
 		return ERR_PTR(r);
 
-	inode = kvm_gmem_new_inode(kvm_gmem_mnt->mnt_sb, kvm, size);
+	inode = kvm_gmem_new_inode(kvm_gmem_mnt->mnt_sb, kvm, size, flags);
 	if (IS_ERR(inode)) {
 		file = ERR_CAST(inode);
 		goto err_release_fs;
@@ -602,29 +964,59 @@ err_release_fs:
 	return file;
 }
 
+u64 kvm_gmem_supported_flags(struct kvm *kvm)
+{
+	u64 flags = KVM_GUEST_MEMFD_HUGE_PAGES;
+
+	if (!(kvm_mem_attrs_supported(kvm) & KVM_MEMORY_ATTRIBUTE_PRIVATE))
+		return 0;
+
+	if (IS_ENABLED(CONFIG_KVM_GMEM_NO_DIRECT_MAP))
+		flags |= KVM_GUEST_MEMFD_NO_DIRECT_MAP;
+	return flags;
+}
+
+/* Enabled for good: what was a valid flag once stays one. */
+int kvm_gmem_enable_flags(struct kvm *kvm, struct kvm_enable_cap *cap)
+{
+	if (cap->flags || (cap->args[0] & ~kvm_gmem_supported_flags(kvm)))
+		return -EINVAL;
+
+	mutex_lock(&kvm->lock);
+	kvm->gmem_flags |= cap->args[0];
+	mutex_unlock(&kvm->lock);
+	return 0;
+}
+
 int kvm_gmem_create(struct kvm *kvm, void __user *argp)
 {
 	struct kvm_create_guest_memfd args;
 	struct file *file;
 	loff_t size;
-	int fd;
+	int fd, r;
 
 	if (copy_from_user(&args, argp, sizeof(args)))
 		return -EFAULT;
 
-	if (args.flags)
+	if (args.flags & ~kvm->gmem_flags)
 		return -EINVAL;
 
 	size = args.size;
 	if (size <= 0 || !PAGE_ALIGNED(size))
 		return -EINVAL;
 
+	if (args.flags & KVM_GUEST_MEMFD_NO_DIRECT_MAP) {
+		r = kvm_gmem_hide_init();
+		if (r)
+			return r;
+	}
+
 	/* Inherited across exec, unlike KVM's other files: mainline's ABI. */
 	fd = get_unused_fd_flags(0);
 	if (fd < 0)
 		return fd;
 
-	file = kvm_gmem_new_file(kvm, size);
+	file = kvm_gmem_new_file(kvm, size, args.flags);
 	if (IS_ERR(file)) {
 		put_unused_fd(fd);
 		return PTR_ERR(file);

@@ -10,11 +10,19 @@
 #include <linux/types.h>
 
 struct kvm;
+struct kvm_enable_cap;
 struct kvm_memory_slot;
 
 #ifdef CONFIG_KVM_PRIVATE_MEM
 /* KVM_CREATE_GUEST_MEMFD.  Returns a file descriptor or an errno. */
 int kvm_gmem_create(struct kvm *kvm, void __user *argp);
+
+/*
+ * KVM_CAP_GUEST_MEMFD_BACKING_FLAGS: which flags VMs like @kvm can have (NULL:
+ * any VM), and KVM_ENABLE_CAP of them.
+ */
+u64 kvm_gmem_supported_flags(struct kvm *kvm);
+int kvm_gmem_enable_flags(struct kvm *kvm, struct kvm_enable_cap *cap);
 
 /*
  * Back @slot, which is not visible yet, with the part of the guest_memfd @fd
@@ -29,6 +37,17 @@ void kvm_gmem_unbind(struct kvm *kvm, struct kvm_memory_slot *slot);
 static inline int kvm_gmem_create(struct kvm *kvm, void __user *argp)
 {
 	return -ENOTTY;
+}
+
+static inline u64 kvm_gmem_supported_flags(struct kvm *kvm)
+{
+	return 0;
+}
+
+static inline int kvm_gmem_enable_flags(struct kvm *kvm,
+					struct kvm_enable_cap *cap)
+{
+	return -EINVAL;
 }
 
 static inline int kvm_gmem_bind(struct kvm *kvm, struct kvm_memory_slot *slot,

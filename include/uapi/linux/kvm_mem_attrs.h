@@ -33,6 +33,7 @@
 /* Not in mainline: */
 #define KVM_CAP_GET_MEMORY_ATTRIBUTES		0x10000
 #define KVM_CAP_UPDATE_MEMORY_ATTRIBUTES	0x10001
+#define KVM_CAP_GUEST_MEMFD_BACKING_FLAGS	0x10002
 
 /*
  * VM types, the argument of KVM_CREATE_VM on x86.
@@ -261,7 +262,7 @@ struct kvm_userspace_memory_region2 {
 /**
  * struct kvm_create_guest_memfd - argument of KVM_CREATE_GUEST_MEMFD
  * @size: size in bytes, a multiple of the page size, not zero, fixed for good
- * @flags: must be zero
+ * @flags: zero, or KVM_GUEST_MEMFD_* flags that were enabled
  * @reserved: ignored, as in mainline; zero it
  *
  * Returns a file descriptor of memory that only this VM's private GFNs can
@@ -273,6 +274,30 @@ struct kvm_create_guest_memfd {
 	__u64 flags;
 	__u64 reserved[6];
 };
+
+/*
+ * Flags of KVM_CREATE_GUEST_MEMFD.  Not in mainline, so every one is EINVAL, as
+ * it is there, until the VM has it enabled: KVM_ENABLE_CAP on the VM file
+ * descriptor with cap KVM_CAP_GUEST_MEMFD_BACKING_FLAGS and the flags in args[0]
+ * (EINVAL: one of them is not supported).  KVM_CHECK_EXTENSION of the
+ * same returns the mask of flags supported here.
+ *
+ * HUGE_PAGES: memory is allocated 2 MiB at a time, wherever all of an aligned
+ * 2 MiB piece of the file lies within its size and none of it is allocated yet,
+ * and mapped so to the guest, if GPA and offset (and userspace_addr) are
+ * aligned alike and the attributes are uniform.  Where 2 MiB are not to be had it
+ * is 4 KiB.  Touching a page, or fallocate() of one, thus allocates 512.  A
+ * page that is punched out of 2 MiB is gone for the guest, and zero when it
+ * comes back, but the memory is freed only when all 512 have been punched:
+ * until then st_blocks counts it.
+ *
+ * NO_DIRECT_MAP: the memory is taken out of the kernel's direct map as long as
+ * it is part of the file, so that code in the kernel that goes astray, or reads
+ * all of memory on behalf of somebody, does not find it.  Only in a kernel
+ * with KVM built in.
+ */
+#define KVM_GUEST_MEMFD_HUGE_PAGES	_BITULL(24)
+#define KVM_GUEST_MEMFD_NO_DIRECT_MAP	_BITULL(25)
 
 /**
  * struct kvm_pre_fault_memory - argument of the vCPU ioctl

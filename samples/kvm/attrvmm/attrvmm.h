@@ -68,6 +68,7 @@ struct options {
 	unsigned int timeout;		/* seconds, 0 for none */
 	unsigned long vm_type;		/* KVM_X86_*_VM */
 	enum backing backing;
+	__u64 memfd_flags;		/* KVM_GUEST_MEMFD_*: private backing */
 	bool convert_on_fault;
 	bool doorbell;
 };

@@ -107,10 +107,18 @@ static void map_shared(struct ram *ram)
 
 	/*
 	 * Without NORESERVE, every page would be paid for twice: here, and in
-	 * the guest_memfd.
+	 * the guest_memfd.  KVM maps 2 MiB to the guest only if they are aligned
+	 * here as well: hence some address space more, of which the start is
+	 * skipped.
 	 */
-	ram->hva = mmap(NULL, ram->size, PROT_READ | PROT_WRITE,
-			flags | MAP_NORESERVE, fd, 0);
+	ram->hva = mmap(NULL, ram->size + HUGE_PAGE, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (ram->hva != MAP_FAILED) {
+		ram->hva = (void *)(((unsigned long)ram->hva + HUGE_PAGE - 1) &
+				    ~(HUGE_PAGE - 1));
+		ram->hva = mmap(ram->hva, ram->size, PROT_READ | PROT_WRITE,
+				flags | MAP_NORESERVE | MAP_FIXED, fd, 0);
+	}
 	if (ram->hva == MAP_FAILED)
 		die(STATUS_HOST, "mmap (%s, %llu MiB): %s: give less --mem%s",
 		    backing_name(ram->backing), ram->size / MIB, strerror(errno),
@@ -122,11 +130,21 @@ static void map_shared(struct ram *ram)
 
 static int create_guest_memfd(const struct vm *vm)
 {
-	struct kvm_create_guest_memfd memfd = { .size = vm->ram.size };
+	struct kvm_create_guest_memfd memfd = {
+		.size = vm->ram.size,
+		.flags = vm->opt.memfd_flags,
+	};
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_GUEST_MEMFD_BACKING_FLAGS,
+		.args = { memfd.flags },
+	};
 
 	if (vm->opt.vm_type == KVM_X86_DEFAULT_VM)
 		return -1;
 
+	if (memfd.flags)
+		must_ioctl(vm->fd, KVM_ENABLE_CAP, &cap,
+			   "this kernel can not back private memory so: give another --private-backing (hidden needs KVM built in)");
 	return must_ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &memfd,
 			  "the size must be a multiple of the page size; is there memory and a free file descriptor?");
 }

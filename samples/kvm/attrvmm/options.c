@@ -28,6 +28,9 @@ static const char usage[] =
 "                        initramfs are loaded below, as nobody but the guest\n"
 "                        can write to private memory\n"
 "  --shared-backing B    anon, tmpfs or hugetlb: what backs shared pages (anon)\n"
+"  --private-backing B   4k, 2m (2 MiB where possible), 4k-hidden or 2m-hidden\n"
+"                        (out of the host kernel's direct map): what backs\n"
+"                        private pages (4k)\n"
 "  --on-fault ACTION     convert or stop: what to do when the guest's access\n"
 "                        does not fit the state of the page (convert)\n"
 "  --doorbell            give the guest the port of doorbell.h, through which\n"
@@ -48,8 +51,8 @@ static const char usage[] =
 
 enum option_id {
 	OPT_KERNEL = 1, OPT_INITRD, OPT_APPEND, OPT_MEM, OPT_CPUS, OPT_VM_TYPE,
-	OPT_PRIVATE_ABOVE, OPT_BACKING, OPT_ON_FAULT, OPT_DOORBELL,
-	OPT_HARDEN, OPT_CONSOLE, OPT_TIMEOUT, OPT_HELP,
+	OPT_PRIVATE_ABOVE, OPT_BACKING, OPT_PRIVATE_BACKING, OPT_ON_FAULT,
+	OPT_DOORBELL, OPT_HARDEN, OPT_CONSOLE, OPT_TIMEOUT, OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -61,6 +64,7 @@ static const struct option long_options[] = {
 	{ "vm-type",		required_argument, NULL, OPT_VM_TYPE },
 	{ "private-above",	required_argument, NULL, OPT_PRIVATE_ABOVE },
 	{ "shared-backing",	required_argument, NULL, OPT_BACKING },
+	{ "private-backing",	required_argument, NULL, OPT_PRIVATE_BACKING },
 	{ "on-fault",		required_argument, NULL, OPT_ON_FAULT },
 	{ "doorbell",		no_argument,       NULL, OPT_DOORBELL },
 	{ "harden",		required_argument, NULL, OPT_HARDEN },
@@ -74,6 +78,17 @@ static const char * const backings[] = {
 	[BACKING_ANON]		= "anon",
 	[BACKING_TMPFS]		= "tmpfs",
 	[BACKING_HUGETLB]	= "hugetlb",
+};
+
+static const char * const private_backings[] = {
+	"4k", "2m", "4k-hidden", "2m-hidden",
+};
+
+static const __u64 private_backing_flags[] = {
+	0,
+	KVM_GUEST_MEMFD_HUGE_PAGES,
+	KVM_GUEST_MEMFD_NO_DIRECT_MAP,
+	KVM_GUEST_MEMFD_HUGE_PAGES | KVM_GUEST_MEMFD_NO_DIRECT_MAP,
 };
 
 static const char * const vm_types[] = {
@@ -150,6 +165,11 @@ static void parse_option(struct options *opt, int id, const char *name)
 	case OPT_BACKING:
 		opt->backing = parse_name(name, optarg, backings,
 					  ARRAY_SIZE(backings));
+		break;
+	case OPT_PRIVATE_BACKING:
+		opt->memfd_flags = private_backing_flags[
+			parse_name(name, optarg, private_backings,
+				   ARRAY_SIZE(private_backings))];
 		break;
 	case OPT_ON_FAULT:
 		opt->convert_on_fault = parse_name(name, optarg, fault_actions,

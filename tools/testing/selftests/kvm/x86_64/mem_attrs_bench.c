@@ -56,6 +56,12 @@
 #define TOUCH_BATCH	64
 #define CODE_GPA	PAGE
 
+/* What is touched to compare 4 KiB and 2 MiB of private memory. */
+#define BACKED_SIZE	GiB
+
+/* Of no meaning but that it is aligned: KVM maps no 2 MiB without that. */
+#define ALIGNED_HVA	((void *)0x100000000000)
+
 struct vm {
 	int fd;
 	int vcpu;
@@ -66,6 +72,8 @@ struct vm {
 };
 
 static int kvm_fd;
+/* How the next VM backs private memory: KVM_GUEST_MEMFD_* */
+static uint64_t memfd_flags;
 static uint64_t max_size = 1024 * GiB;
 
 static void report(const char *row, const char *unit, uint64_t value,
@@ -123,19 +131,41 @@ static bool has_private_memory(void)
 	       (1 << KVM_X86_SW_PROTECTED_VM);
 }
 
+static bool has_memfd_flags(uint64_t flags)
+{
+	int supported = ioctl(kvm_fd, KVM_CHECK_EXTENSION,
+			      KVM_CAP_GUEST_MEMFD_BACKING_FLAGS);
+
+	return supported >= 0 && (supported & flags) == flags;
+}
+
+static void vm_enable_memfd_flags(struct vm *vm)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_GUEST_MEMFD_BACKING_FLAGS,
+		.args = { memfd_flags },
+	};
+
+	if (memfd_flags && ioctl(vm->fd, KVM_ENABLE_CAP, &cap))
+		err(1, "KVM_CAP_GUEST_MEMFD_BACKING_FLAGS");
+}
+
 static void vm_add_memslot(struct vm *vm, bool protected)
 {
 	struct kvm_userspace_memory_region2 region = {
 		.memory_size = vm->size,
 		.userspace_addr = (uintptr_t)vm->mem,
 	};
-	struct kvm_create_guest_memfd gmem = { .size = vm->size };
+	struct kvm_create_guest_memfd gmem = {
+		.size = vm->size, .flags = memfd_flags,
+	};
 	int r;
 
 	if (!protected) {
 		/* The old struct is the start of the new one. */
 		r = ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region);
 	} else {
+		vm_enable_memfd_flags(vm);
 		vm->gmem = ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &gmem);
 		if (vm->gmem < 0)
 			err(1, "KVM_CREATE_GUEST_MEMFD");
@@ -205,7 +235,8 @@ static struct vm vm_create(uint64_t size, bool protected)
 	if (vm.fd < 0)
 		err(1, "KVM_CREATE_VM");
 
-	vm.mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	vm.mem = mmap(memfd_flags ? ALIGNED_HVA : NULL, size,
+		      PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (vm.mem == MAP_FAILED)
 		err(1, "mmap");
@@ -644,6 +675,108 @@ static void row_fault_private_new(void)
 }
 
 /*
+ * 1 GiB of private memory: the guest touches each page, or some at random.
+ * Allocating and zeroing it counts apart.
+ */
+static const uint8_t touch_all_code[] = {
+	0xb9, 0x00, 0x00, 0x04, 0x00,		/*    mov  $262144, %ecx */
+	0xc6, 0x07, 0x01,			/* 1: movb $1, (%edi) */
+	0x81, 0xc7, 0x00, 0x10, 0x00, 0x00,	/*    add  $4096, %edi */
+	0x49,					/*    dec  %ecx */
+	0x75, 0xf4,				/*    jnz  1b */
+	0xf4,					/*    hlt */
+};
+
+static const uint8_t touch_random_code[] = {
+	0xb9, 0x20, 0xa1, 0x07, 0x00,		/*    mov  $500000, %ecx */
+	0xb8, 0x01, 0x00, 0x00, 0x00,		/*    mov  $1, %eax */
+	0x69, 0xc0, 0x0d, 0x66, 0x19, 0x00,	/* 1: imul $1664525, %eax, %eax */
+	0x05, 0x5f, 0xf3, 0x6e, 0x3c,		/*    add  $1013904223, %eax */
+	0x89, 0xc2,				/*    mov  %eax, %edx */
+	0x81, 0xe2, 0x00, 0xf0, 0xff, 0x3f,	/*    and  $0x3ffff000, %edx */
+	0xc6, 0x04, 0x17, 0x01,			/*    movb $1, (%edi, %edx) */
+	0x49,					/*    dec  %ecx */
+	0x75, 0xe6,				/*    jnz  1b */
+	0xf4,					/*    hlt */
+};
+
+static long faults(void)
+{
+	return number_in("/sys/kernel/debug/kvm/pf_taken", "%ld", NULL);
+}
+
+static void report_backed(const char *what, const char *how, const char *unit,
+			  uint64_t value)
+{
+	char row[64];
+
+	snprintf(row, sizeof(row), "%s_1G_%s", what, how);
+	report(row, unit, value, value);
+}
+
+static void touch_backed(const char *what, const char *how, const void *code,
+			 size_t size)
+{
+	struct vm vm = vm_create(BACKED_SIZE + TOUCH_GPA, true);
+	char name[32];
+	uint64_t t;
+	long n;
+
+	set(&vm, TOUCH_GPA, BACKED_SIZE, PRIVATE);
+	t = start();
+	if (fallocate(vm.gmem, FALLOC_FL_KEEP_SIZE, TOUCH_GPA, BACKED_SIZE))
+		err(1, "fallocate");
+	t = stop(t);
+	if (code == touch_all_code)
+		report_backed("allocate", how, "instructions", t);
+
+	n = faults();
+	vm_load(&vm, code, size, TOUCH_GPA);
+	t = start();
+	vm_run(&vm);
+	t = stop(t);
+	report_backed(what, how, "instructions", t);
+	if (n >= 0) {
+		snprintf(name, sizeof(name), "%s_faults", what);
+		report_backed(name, how, "faults", faults() - n);
+	}
+
+	/* Everything is mapped now: what is left is the guest's own. */
+	vm_load(&vm, code, size, TOUCH_GPA);
+	t = start();
+	vm_run(&vm);
+	t = stop(t);
+	snprintf(name, sizeof(name), "%s_again", what);
+	report_backed(name, how, "instructions", t);
+	vm_destroy(&vm);
+}
+
+static void row_backing(void)
+{
+	static const struct {
+		const char *name;
+		uint64_t flags;
+	} backings[] = {
+		{ "4K", 0 },
+		{ "2M", KVM_GUEST_MEMFD_HUGE_PAGES },
+		{ "2M_hidden", KVM_GUEST_MEMFD_HUGE_PAGES |
+			       KVM_GUEST_MEMFD_NO_DIRECT_MAP },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(backings); i++) {
+		memfd_flags = backings[i].flags;
+		if (memfd_flags && !has_memfd_flags(memfd_flags))
+			continue;
+		touch_backed("touch", backings[i].name, touch_all_code,
+			     sizeof(touch_all_code));
+		touch_backed("random", backings[i].name, touch_random_code,
+			     sizeof(touch_random_code));
+	}
+	memfd_flags = 0;
+}
+
+/*
  * Accesses of KVM itself to guest memory.  An MMIO to memory move is emulated
  * once userspace has provided the value: an instruction fetch and a write.
  */
@@ -709,6 +842,7 @@ static const struct row rows[] = {
 	{ "fault_in_use", true, row_fault_in_use },
 	{ "fault_private", true, row_fault_private },
 	{ "fault_private_new", true, row_fault_private_new },
+	{ "backing", true, row_backing },
 	{ "emulated", false, row_emulated },
 	{ "wall_clock", false, row_wall_clock },
 	{ "hole", true, row_hole },

@@ -216,7 +216,7 @@ static int op_allocate(struct kvm_vm *vm, void *arg)
 
 static void test_guest_memfd(struct kvm_vm *vm)
 {
-	int fd = vm_create_guest_memfd(vm, SLOT_SIZE);
+	int fd = vm_create_guest_memfd(vm, SLOT_SIZE, 0);
 
 	run_failing(vm, "KVM_CREATE_GUEST_MEMFD", op_create, NULL);
 	run_failing(vm, "fallocate()", op_allocate, &fd);

@@ -113,7 +113,7 @@ static void test_fallocate(struct kvm_vm *vm)
 		{ punch,		8 * PG,		PG },	/* beyond the end */
 		{ punch,		4 * PG,		64 * PG },
 	};
-	int fd = vm_create_guest_memfd(vm, 8 * PG);
+	int fd = vm_create_guest_memfd(vm, 8 * PG, 0);
 	struct stat st;
 	int i, ret;
 
@@ -203,7 +203,7 @@ static void test_bind_flags(struct private_slot *s)
 {
 	struct private_slot t = second_slot(s);
 
-	t.memfd = vm_create_guest_memfd(s->vm, SLOT_SIZE);
+	t.memfd = vm_create_guest_memfd(s->vm, SLOT_SIZE, 0);
 	t.flags = KVM_MEM_GUEST_MEMFD | KVM_MEM_LOG_DIRTY_PAGES;
 	expect_slot(&t, EINVAL, "Dirty logging");
 	t.flags = KVM_MEM_GUEST_MEMFD | KVM_MEM_READONLY;

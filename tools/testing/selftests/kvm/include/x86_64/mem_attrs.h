@@ -61,7 +61,12 @@ static inline int __vm_create_guest_memfd(struct kvm_vm *vm, u64 size,
 	return __vm_ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
 }
 
-int vm_create_guest_memfd(struct kvm_vm *vm, u64 size);
+int vm_create_guest_memfd(struct kvm_vm *vm, u64 size, u64 flags);
+
+/* Flags of KVM_CREATE_GUEST_MEMFD have to be enabled before. */
+int __vm_enable_memfd_flags(struct kvm_vm *vm, u64 flags);
+void vm_enable_memfd_flags(struct kvm_vm *vm, u64 flags);
+u64 memfd_allocated(int memfd);
 
 static inline int __vm_set_region2(struct kvm_vm *vm,
 				   struct kvm_userspace_memory_region2 *region)
@@ -75,6 +80,9 @@ void private_slot_unset(struct private_slot *s);
 void private_slot_create(struct private_slot *s, struct kvm_vm *vm,
 			 u32 slot, u64 gpa, u64 size,
 			 enum vm_mem_backing_src_type src);
+void private_slot_create_flags(struct private_slot *s, struct kvm_vm *vm,
+			       u32 slot, u64 gpa, u64 size,
+			       enum vm_mem_backing_src_type src, u64 flags);
 void private_slot_map(struct private_slot *s);
 void private_slot_destroy(struct private_slot *s);
 
@@ -137,6 +145,14 @@ static inline bool is_hugetlb(enum vm_mem_backing_src_type src)
 }
 
 void require_hugetlb_pages(unsigned long nr);
+
+/*
+ * The table of who owns private memory, in kernels that have one, else 0: a
+ * count by its name in debugfs; and have the @n-th allocation from now on fail.
+ */
+bool has_owner_table(void);
+u64 owner_stat(const char *name);
+void owner_fail_in(u64 n);
 bool enable_forced_emulation(void);
 
 #endif /* SELFTEST_KVM_MEM_ATTRS_H */

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE /* for fallocate() */
 #include <linux/falloc.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "test_util.h"
 #include "kvm_util.h"
@@ -53,12 +54,39 @@ struct kvm_vm *vm_create_protected_with_vcpus(u32 nr_vcpus,
 	return vm;
 }
 
-int vm_create_guest_memfd(struct kvm_vm *vm, u64 size)
+int vm_create_guest_memfd(struct kvm_vm *vm, u64 size, u64 flags)
 {
-	int fd = __vm_create_guest_memfd(vm, size, 0);
+	int fd = __vm_create_guest_memfd(vm, size, flags);
 
 	TEST_ASSERT(fd >= 0, KVM_IOCTL_ERROR(KVM_CREATE_GUEST_MEMFD, fd));
 	return fd;
+}
+
+int __vm_enable_memfd_flags(struct kvm_vm *vm, u64 flags)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_GUEST_MEMFD_BACKING_FLAGS,
+		.args = { flags },
+	};
+
+	return __vm_ioctl(vm, KVM_ENABLE_CAP, &cap);
+}
+
+void vm_enable_memfd_flags(struct kvm_vm *vm, u64 flags)
+{
+	int ret = __vm_enable_memfd_flags(vm, flags);
+
+	TEST_ASSERT(!ret, KVM_IOCTL_ERROR(KVM_ENABLE_CAP, ret));
+}
+
+/* How many bytes of the guest_memfd there really are. */
+u64 memfd_allocated(int memfd)
+{
+	struct stat st;
+
+	TEST_ASSERT(!fstat(memfd, &st), "fstat() should succeed, errno: %i",
+		    errno);
+	return st.st_blocks * 512ull;
 }
 
 int __private_slot_set(struct private_slot *s)
@@ -118,11 +146,33 @@ static void private_slot_mmap(struct private_slot *s)
 }
 
 /*
+ * Any test can be run on any backing: the environment says with which flags
+ * a test that asks for none in particular creates its guest_memfds.
+ */
+static u64 env_memfd_flags(struct kvm_vm *vm)
+{
+	const char *env = getenv("KVM_GUEST_MEMFD_FLAGS");
+	u64 flags = env ? strtoul(env, NULL, 0) : 0;
+
+	if (flags)
+		vm_enable_memfd_flags(vm, flags);
+	return flags;
+}
+
+/*
  * Create the memslot, all shared, with a guest_memfd of the same size.
  */
 void private_slot_create(struct private_slot *s, struct kvm_vm *vm,
 			 u32 slot, u64 gpa, u64 size,
 			 enum vm_mem_backing_src_type src)
+{
+	private_slot_create_flags(s, vm, slot, gpa, size, src,
+				  env_memfd_flags(vm));
+}
+
+void private_slot_create_flags(struct private_slot *s, struct kvm_vm *vm,
+			       u32 slot, u64 gpa, u64 size,
+			       enum vm_mem_backing_src_type src, u64 flags)
 {
 	*s = (struct private_slot) {
 		.vm = vm,
@@ -132,7 +182,7 @@ void private_slot_create(struct private_slot *s, struct kvm_vm *vm,
 		.size = size,
 		.src = src,
 	};
-	s->memfd = vm_create_guest_memfd(vm, size);
+	s->memfd = vm_create_guest_memfd(vm, size, flags);
 	private_slot_mmap(s);
 	private_slot_set(s);
 }
@@ -306,6 +356,37 @@ void require_hugetlb_pages(unsigned long nr)
 	}
 	__TEST_REQUIRE(hugetlb_value("free_hugepages") >= nr,
 		       "%lu free hugetlb pages are needed", nr);
+}
+
+#define OWNER_TABLE "/sys/kernel/debug/kvm_gmem_owner/"
+
+bool has_owner_table(void)
+{
+	return !access(OWNER_TABLE "violations", R_OK);
+}
+
+u64 owner_stat(const char *name)
+{
+	char path[128];
+	u64 value = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), OWNER_TABLE "%s", name);
+	f = fopen(path, "r");
+	if (!f)
+		return 0;
+	TEST_ASSERT(fscanf(f, "%lu", &value) == 1, "%s should be a number",
+		    path);
+	fclose(f);
+	return value;
+}
+
+void owner_fail_in(u64 n)
+{
+	FILE *f = fopen(OWNER_TABLE "fail_in", "w");
+
+	TEST_ASSERT(f && fprintf(f, "%lu\n", n) > 0 && !fclose(f),
+		    "Writing " OWNER_TABLE "fail_in should succeed");
 }
 
 /*
