@@ -122,6 +122,17 @@ static bool program_run_into(const struct target *target)
 	return true;
 }
 
+/* The VMM is not bound by what it has KVM enforce: ask it to write. */
+static bool program_doorbell(const struct target *target)
+{
+	struct doorbell_msg msg = {
+		.op = DOORBELL_EXCHANGE,
+		.exchange = { .gpa = target->gpa, .size = ROGUE_BYTES },
+	};
+
+	return !ring(&msg);
+}
+
 static const struct attack attacks[] = {
 	{ TEXT,	  "program_store", .program = program_store,	.is_write = true },
 	{ TEXT,	  "store",	.module = ROGUE_STORE,		.is_write = true },
@@ -129,6 +140,7 @@ static const struct attack attacks[] = {
 	{ TEXT,	  "rep_insb",	.module = ROGUE_INS,		.is_write = true },
 	{ TEXT,	  "wall_clock",	.module = ROGUE_WALL_CLOCK,	.is_write = true },
 	{ TEXT,	  "kvmclock",	.module = ROGUE_KVMCLOCK,	.is_write = true },
+	{ TEXT,	  "doorbell",	.program = program_doorbell,	.is_write = true },
 	{ RODATA, "store_nowp",	.module = ROGUE_STORE_NOWP,	.is_write = true },
 	{ RODATA, "rep_insb",	.module = ROGUE_INS,		.is_write = true },
 	{ RODATA, "pv_eoi",	.module = ROGUE_PV_EOI,		.is_write = true },
@@ -221,8 +233,12 @@ static void make_attacks(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(attacks); i++)
+	for (i = 0; i < ARRAY_SIZE(attacks); i++) {
+		/* To private memory the VMM can not write anyway. */
+		if (machine.is_private && attacks[i].program == program_doorbell)
+			continue;
 		make_attack(&attacks[i]);
+	}
 }
 
 static __u64 symbol(const char *name)

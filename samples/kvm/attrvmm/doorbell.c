@@ -4,6 +4,9 @@
  *
  * The message is in memory that the guest can change at any time.  So it is
  * copied, checked and served in the copy, and the copy goes back.
+ *
+ * The VMM writes where the guest says, through a mapping that KVM does not police.
+ * It must not do so where the guest itself may not write.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,6 +15,21 @@
 #include "attrvmm.h"
 
 #define MAX_EXCHANGE	(64 * MIB)
+
+static void *writable_by_guest(struct vcpu *vcpu, __u64 gpa, __u64 size)
+{
+	struct vm *vm = vcpu->vm;
+	__u64 attributes;
+
+	pthread_mutex_lock(&vm->harden.lock);
+	attributes = protection_of(vm, gpa, size);
+	pthread_mutex_unlock(&vm->harden.lock);
+	if (attributes & KVM_MEMORY_ATTRIBUTE_NW) {
+		note_refusal(vcpu, gpa, KVM_MEMORY_EXIT_FLAG_WRITE, "doorbell");
+		return NULL;
+	}
+	return shared_gpa_to_hva(&vm->ram, gpa, size);
+}
 
 static int serve_info(const struct vm *vm, struct doorbell_info *info)
 {
@@ -22,7 +40,7 @@ static int serve_info(const struct vm *vm, struct doorbell_info *info)
 	return 0;
 }
 
-static int serve_exchange(struct vm *vm, struct doorbell_exchange *exchange)
+static int serve_exchange(struct vcpu *vcpu, struct doorbell_exchange *exchange)
 {
 	__u64 words = exchange->size / sizeof(__u64);
 	__u64 seed = exchange->seed, i;
@@ -30,7 +48,7 @@ static int serve_exchange(struct vm *vm, struct doorbell_exchange *exchange)
 
 	if (exchange->size > MAX_EXCHANGE || exchange->gpa % sizeof(__u64))
 		return -EINVAL;
-	data = shared_gpa_to_hva(&vm->ram, exchange->gpa, exchange->size);
+	data = writable_by_guest(vcpu, exchange->gpa, exchange->size);
 	if (!data)
 		return -EFAULT;
 
@@ -73,7 +91,7 @@ static int serve(struct vcpu *vcpu, struct doorbell_msg *msg)
 	case DOORBELL_INFO:
 		return serve_info(vm, &msg->info);
 	case DOORBELL_EXCHANGE:
-		return serve_exchange(vm, &msg->exchange);
+		return serve_exchange(vcpu, &msg->exchange);
 	case DOORBELL_SEARCH:
 		return serve_search(vm, &msg->search);
 	case DOORBELL_MAP:
@@ -101,7 +119,7 @@ void doorbell_ring(struct vcpu *vcpu, __u32 gfn)
 	__u64 gpa = (__u64)gfn << PAGE_SHIFT;
 	struct doorbell_msg msg, *shared;
 
-	shared = shared_gpa_to_hva(&vm->ram, gpa, sizeof(msg));
+	shared = writable_by_guest(vcpu, gpa, sizeof(msg));
 	if (!shared)
 		return;		/* the guest sees that nothing answered */
 

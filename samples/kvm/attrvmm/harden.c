@@ -10,9 +10,12 @@
  *   secret         NR NW NX  a page of a program: from now on nobody's
  *
  * The guest's page tables have nothing to do with it: whatever root in the guest
- * maps there, and whichever vCPU, device model or part of KVM makes the access,
- * the page is what it is.  A guest can only give rights away, and only once, so
- * nothing is gained by lying here.
+ * maps there, and whichever vCPU makes the access, or KVM on its behalf, the page is
+ * what it is.  A guest can only give rights away, and only once, so nothing is
+ * gained by lying here.
+ *
+ * This process is not bound by it.  So it must not be talked into an access that
+ * the guest may not make: see writable_by_guest() in doorbell.c.
  *
  * With nested paging the CPU writes to page tables while it walks them, so a page
  * table in a page that is NW makes each walk exit.  Linux has its own in data.
