@@ -116,7 +116,7 @@
 
 /* Large folios are of the size of a PMD, what one mapping can span. */
 #define KVM_GMEM_HUGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
-#define KVM_GMEM_HUGE_NR	(1ul << KVM_GMEM_HUGE_ORDER)
+#define KVM_GMEM_HUGE_NR	BIT(KVM_GMEM_HUGE_ORDER)
 
 struct kvm_gmem {
 	/* Pinned until release, the bindings hold nothing afterwards. */

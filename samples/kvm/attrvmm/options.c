@@ -139,6 +139,8 @@ static unsigned int parse_name(const char *name, const char *text,
 
 static void parse_option(struct options *opt, int id, const char *name)
 {
+	unsigned int i;
+
 	switch (id) {
 	case OPT_KERNEL:
 		opt->kernel = optarg;
@@ -167,9 +169,9 @@ static void parse_option(struct options *opt, int id, const char *name)
 					  ARRAY_SIZE(backings));
 		break;
 	case OPT_PRIVATE_BACKING:
-		opt->memfd_flags = private_backing_flags[
-			parse_name(name, optarg, private_backings,
-				   ARRAY_SIZE(private_backings))];
+		i = parse_name(name, optarg, private_backings,
+			       ARRAY_SIZE(private_backings));
+		opt->memfd_flags = private_backing_flags[i];
 		break;
 	case OPT_ON_FAULT:
 		opt->convert_on_fault = parse_name(name, optarg, fault_actions,

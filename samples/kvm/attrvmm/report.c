@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "attrvmm.h"
 
@@ -227,6 +228,39 @@ static void report_hardened(struct vm *vm)
 	    harden->not_refused_after);
 }
 
+/* One of KVM's statistics of the VM; 0 if it has none of that name. */
+static __u64 vm_statistic(const struct vm *vm, const char *name)
+{
+	struct kvm_stats_header header;
+	struct kvm_stats_desc *desc;
+	__u64 value = 0;
+	unsigned int i;
+	size_t size;
+	int fd;
+
+	fd = ioctl(vm->fd, KVM_GET_STATS_FD, NULL);
+	if (fd < 0 || pread(fd, &header, sizeof(header), 0) != sizeof(header))
+		goto out;
+
+	size = sizeof(*desc) + header.name_size;
+	desc = malloc(size);
+	for (i = 0; desc && i < header.num_desc; i++) {
+		if (pread(fd, desc, size, header.desc_offset + i * size) != (ssize_t)size)
+			break;
+		if (strcmp(desc->name, name))
+			continue;
+		if (pread(fd, &value, sizeof(value),
+			  header.data_offset + desc->offset) != sizeof(value))
+			value = 0;
+		break;
+	}
+	free(desc);
+out:
+	if (fd >= 0)
+		close(fd);
+	return value;
+}
+
 /* KVM's own view of the same; needs a kernel that can be asked. */
 static void report_extents(struct vm *vm)
 {
@@ -324,6 +358,8 @@ void report_end(struct vm *vm)
 	    ram->nr_private, nr_pages(ram) - ram->nr_private,
 	    private_backed_pages(ram));
 	report_extents(vm);
+	say("mapped pages_4k=%llu pages_2m=%llu", vm_statistic(vm, "pages_4k"),
+	    vm_statistic(vm, "pages_2m"));
 	say("to_shared conversions=%llu pages=%llu", ram->to_shared,
 	    ram->to_shared_pages);
 	say("to_private conversions=%llu pages=%llu refused=%llu",

@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE /* for fallocate() */
 #include <linux/falloc.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "test_util.h"
@@ -412,7 +413,8 @@ static void test_fall_back(void)
 	int status;
 	pid_t pid;
 
-	if (system("{ echo +memory >/sys/fs/cgroup/cgroup.subtree_control; mkdir /sys/fs/cgroup/kvm-backing; } 2>/dev/null")) {
+	if (system("echo +memory 2>/dev/null >/sys/fs/cgroup/cgroup.subtree_control") ||
+	    mkdir("/sys/fs/cgroup/kvm-backing", 0755)) {
 		pr_info("No cgroup of my own: fallback not tested\n");
 		return;
 	}

@@ -39,18 +39,18 @@ static u64 next_word(u64 word)
 
 static void guest_code(void)
 {
-	volatile u64 *page = (void *)(SLOT_GPA + 5 * PG);
+	u64 *page = (void *)(SLOT_GPA + 5 * PG);
 	u64 i, word = seed;
 
 	for (i = 0; i < WORDS; i++) {
 		word = next_word(word);
-		page[i] = word;
+		WRITE_ONCE(page[i], word);
 	}
 	GUEST_SYNC(1);
 
 	/* Have KVM write to the page on its own. */
 	wrmsr(MSR_KVM_WALL_CLOCK_NEW, SLOT_GPA + 6 * PG);
-	GUEST_SYNC(((volatile u32 *)(SLOT_GPA + 6 * PG))[1]);
+	GUEST_SYNC(READ_ONCE(((u32 *)(SLOT_GPA + 6 * PG))[1]));
 	GUEST_DONE();
 }
 
