@@ -418,6 +418,8 @@ static void l1_vmx_msr_bitmap(struct vmx_pages *vmx)
 	GUEST_ASSERT(!vmlaunch());
 	expect(vmreadz(VM_EXIT_REASON), EXIT_REASON_MSR_READ);
 	lift(MSRPM);
+	/* From the start: vmresume() does not bring back L2's registers. */
+	vmwrite(GUEST_RIP, (u64)l2_vmx_msr);
 	GUEST_ASSERT(!vmresume());
 	expect_vmcall();
 	GUEST_DONE();
