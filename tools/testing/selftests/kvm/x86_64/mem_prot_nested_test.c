@@ -47,6 +47,7 @@ enum request {
 	REFUSE,		/* the next access; protection is lifted afterwards */
 	PROTECT,	/* the page must not change from now on */
 	LIFT,		/* until now */
+	WITHHOLD,	/* L2 can not go on; protection is lifted afterwards */
 };
 
 /* Address of the instruction that is to be refused. */
@@ -78,6 +79,11 @@ static void protect(u64 page, u64 attrs)
 static void lift(u64 page)
 {
 	GUEST_SYNC_ARGS(LIFT, page, 0, 0, 0);
+}
+
+static void withhold(u64 page, u64 attrs)
+{
+	GUEST_SYNC_ARGS(WITHHOLD, page, attrs, 0, 0);
 }
 
 static u64 peek(u64 gpa)
@@ -427,7 +433,7 @@ static void l1_vmx_msr_bitmap(struct vmx_pages *vmx)
 
 /*
  * The CPU keeps L2's task priority in the virtual-APIC page without asking
- * anybody, so it must be taken from a running L2.
+ * anybody, so L2 can not run while the page may not be written.
  */
 static void set_cr8(u64 value)
 {
@@ -438,19 +444,17 @@ static void l2_vmx_tpr(void)
 {
 	set_cr8(3);
 	expect(*(u8 *)(VAPIC + 0x80), 0x30);
-	protect(VAPIC, NW);
+	withhold(VAPIC, NW);
 	set_cr8(5);
-	lift(VAPIC);
-	protect(VAPIC, NOTHING);
+	expect(*(u8 *)(VAPIC + 0x80), 0x50);
+	withhold(VAPIC, NOTHING);
 	set_cr8(6);
-	lift(VAPIC);
+	expect(*(u8 *)(VAPIC + 0x80), 0x60);
 	vmcall();
 }
 
 static void l1_vmx_tpr(struct vmx_pages *vmx)
 {
-	u64 reason;
-
 	memset((void *)VAPIC, 0, PG);
 	start_vmx(vmx, l2_vmx_tpr);
 	vmwrite(VIRTUAL_APIC_PAGE_ADDR, VAPIC);
@@ -458,16 +462,7 @@ static void l1_vmx_tpr(struct vmx_pages *vmx)
 	vmwrite(CPU_BASED_VM_EXEC_CONTROL, vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
 		CPU_BASED_TPR_SHADOW);
 	GUEST_ASSERT(!vmlaunch());
-
-	/* What becomes of L2 without its page is L0's choice, but L1 is told. */
-	reason = vmreadz(VM_EXIT_REASON);
-	while (reason == EXIT_REASON_CR_ACCESS) {
-		vmwrite(GUEST_RIP, vmreadz(GUEST_RIP) +
-			vmreadz(VM_EXIT_INSTRUCTION_LEN));
-		GUEST_ASSERT(!vmresume());
-		reason = vmreadz(VM_EXIT_REASON);
-	}
-	expect(reason, EXIT_REASON_VMCALL);
+	expect_vmcall();
 	GUEST_DONE();
 }
 
@@ -501,6 +496,10 @@ static void do_request(const struct ucall *uc)
 	if (uc->args[1] == REFUSE) {
 		expect_refusal(page, flags);
 		expect_refusal(page, flags);
+	}
+	if (uc->args[1] == WITHHOLD) {
+		vcpu_run_to_refusal(vcpu, page);
+		vcpu_run_to_refusal(vcpu, page);
 	}
 	if (uc->args[1] != PROTECT) {
 		TEST_ASSERT(!memcmp(watched, prot_mem_hva(&mem, page), PG),
