@@ -3,9 +3,9 @@
  * What NR, NW and NX allow and refuse, as tables.
  *
  * Every combination of attributes meets every kind of access, native and
- * emulated by KVM, on a page that was mapped before or was not, in memory that
- * is mapped with 4 KiB or 2 MiB pages, or in a hugepage that the attributes
- * split, shared or private.
+ * emulated by KVM, on a page that was mapped before, was not, or was read since
+ * if it may be, in memory that is mapped with 4 KiB or 2 MiB pages, or in a
+ * hugepage that the attributes split, shared or private.
  *
  * What is refused exits with the access and the page named, RIP on the
  * instruction and nothing changed, again and again; once the attributes are
@@ -315,8 +315,15 @@ static void expect_refusal(const struct op *op, char expected, u64 rip)
 	assert_page_unchanged();
 }
 
+/* When the page was last mapped: what is there may allow more, or less. */
+enum mapped { NOT_MAPPED, MAPPED_BEFORE, MAPPED_SINCE };
+
+static const char *const mapped_names[] = {
+	"not mapped", "mapped before", "read since",
+};
+
 static void test_cell(const struct row *row, const struct op *op, bool forced,
-		      bool mapped)
+		      enum mapped mapped)
 {
 	u64 rip = (uintptr_t)(forced ? op->code.forced_rip :
 				     op->code.native_rip);
@@ -324,16 +331,18 @@ static void test_cell(const struct row *row, const struct op *op, bool forced,
 	u64 result;
 
 	snprintf(cell, sizeof(cell), "%s, %s, %s, %s, %s", setup->name,
-		 row->name, mapped ? "mapped" : "not mapped", op->name,
+		 row->name, mapped_names[mapped], op->name,
 		 forced ? "emulated" : "native");
 	pr_debug("%s: %c\n", cell, expected);
 	put_pages();
-	if (mapped)
+	if (mapped == MAPPED_BEFORE)
 		do_command(guest_touch, setup->page);
 	else
 		drop_mappings();
 
 	set_attributes(row->attrs);
+	if (mapped == MAPPED_SINCE && !(row->attrs & NR))
+		do_command(op_read_native, setup->page);
 	give_command(forced ? op->code.forced : op->code.native, setup->page);
 	if (expected != '.') {
 		rip = rip ?: setup->page;
@@ -353,9 +362,10 @@ static void test_cell(const struct row *row, const struct op *op, bool forced,
 
 static void test_row(const struct row *row, bool can_force)
 {
-	int i, mapped;
+	enum mapped mapped;
+	int i;
 
-	for (mapped = 0; mapped < 2; mapped++) {
+	for (mapped = NOT_MAPPED; mapped <= MAPPED_SINCE; mapped++) {
 		for (i = 0; i < ARRAY_SIZE(ops); i++) {
 			test_cell(row, &ops[i], false, mapped);
 			if (can_force)
