@@ -248,7 +248,7 @@ static void drop_mappings(void)
 		vm_set_shared(vm, slot.gpa, slot.size);
 		vm_set_private(vm, slot.gpa, slot.size);
 	} else {
-		unmap_from_guest(mem.hva, mem.size);
+		prot_mem_unmap(&mem);
 	}
 }
 

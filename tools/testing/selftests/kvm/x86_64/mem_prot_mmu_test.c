@@ -585,7 +585,7 @@ static void test_split(void)
 
 	/* All of the hugepage has the attribute: it can be huge again. */
 	vm_set_memory_attributes(vm, HUGE0, PG_SIZE_2M, NW);
-	unmap_from_guest(mem.hva, mem.size);
+	prot_mem_unmap(&mem);
 	is_allowed(guest_read, HUGE0);
 	TEST_ASSERT(nr_huge() == 1,
 		    "A uniform hugepage should be mapped as one, there are %lu",

@@ -50,7 +50,7 @@ static inline u8 *prot_mem_hva(struct prot_mem *m, u64 gpa)
 }
 
 /* Have KVM drop its mappings of host memory that keeps its contents. */
-void unmap_from_guest(void *hva, size_t size);
+void prot_mem_unmap(struct prot_mem *m);
 
 /* What this VM, on this host, can enforce. */
 u64 vm_supported_attributes(struct kvm_vm *vm);

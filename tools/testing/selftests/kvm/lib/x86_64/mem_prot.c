@@ -71,10 +71,15 @@ void prot_mem_destroy(struct prot_mem *m)
 	munmap(m->map_start, m->map_size);
 }
 
-void unmap_from_guest(void *hva, size_t size)
+/*
+ * All of the mapping and not only what is in the memslot: 6.1 WARNs when a mapping
+ * of hugetlb pages is split.
+ */
+void prot_mem_unmap(struct prot_mem *m)
 {
-	TEST_ASSERT(!mprotect(hva, size, PROT_NONE) &&
-		    !mprotect(hva, size, PROT_READ | PROT_WRITE),
+	TEST_ASSERT(!mprotect(m->map_start, m->map_size, PROT_NONE) &&
+		    !mprotect(m->map_start, m->map_size,
+			      PROT_READ | PROT_WRITE),
 		    "mprotect() should succeed, errno: %i (%s)", errno,
 		    strerror(errno));
 }
