@@ -15,7 +15,10 @@
  *   pre      under mmu_lock, with an invalidation of the affected GFNs begun:
  *	      the arch zaps or narrows the mappings of each extent that changes
  *   commit   still under mmu_lock: the store takes the new values
- *   end      the invalidation ends, gfn_to_pfn caches of the range are dropped
+ *   end      the invalidation ends
+ *   revoke   with mmu_lock dropped, only if something was taken away: gfn_to_pfn
+ *	      caches of the range are invalidated, vCPUs whose nested guest uses
+ *	      pages directly are kicked, kvm_host_maps of the range waited for
  *
  * There is no post hook: which hugepages are uniform is what the shape of the
  * store says, so the MMU asks the store under mmu_lock instead of keeping
@@ -44,7 +47,8 @@
  *
  *   kvm->slots_lock	 (mutex) serialises all changes of attributes, and
  *			 keeps memslots from changing under the zap
- *   kvm->mmu_lock	 for write: pre, commit and the invalidation counters
+ *   kvm->mmu_lock	 for write: pre, commit, the invalidation counters and
+ *			 mem_attrs->op, the change in progress
  *   mem_attrs->access	 (rwlock) readers: one access of KVM to guest memory,
  *			 which never sleeps; writer: commit, which so waits
  *			 for accesses that saw the old values
@@ -58,6 +62,10 @@
  *   and freed with the VM.  Accesses of KVM that saw NULL hold kvm->srcu, so
  *   activation waits for an SRCU grace period: once in the life of a VM, and
  *   never for a VM type that starts out with attributes.
+ *
+ *   The static key kvm_mem_attrs_in_use counts the VMs that have one.  It is
+ *   raised before the pointer is published and lowered after the last user of
+ *   the VM has gone, so code that finds it off can not miss the pointer.
  */
 
 #include <linux/kvm_host.h>

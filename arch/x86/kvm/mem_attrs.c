@@ -443,16 +443,20 @@ bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason)
 }
 
 /*
- * emulator_cmpxchg_emulated() within one page: 0, 1 if another value was there,
- * or -EFAULT if the page is not plain memory to KVM.
+ * For emulator_cmpxchg_emulated() and update_accessed_dirty_bits(), within one
+ * page: 0, 1 if another value was there, or -EFAULT if the page is refused or not
+ * there.  A memslot that has gone since the caller saw it counts as another value:
+ * either caller then starts over, and sees that it has.
  */
 int kvm_vcpu_cmpxchg_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *old,
 			   const void *new, int len)
 {
 	gfn_t gfn = gpa_to_gfn(gpa);
+	struct kvm_memory_slot *slot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
 
-	return kvm_guest_access_cmpxchg(vcpu->kvm,
-					kvm_vcpu_gfn_to_memslot(vcpu, gfn),
-					gfn, offset_in_page(gpa), old, new,
-					len);
+	if (kvm_is_error_hva(gfn_to_hva_memslot(slot, gfn)))
+		return 1;
+
+	return kvm_guest_access_cmpxchg(vcpu->kvm, slot, gfn,
+					offset_in_page(gpa), old, new, len);
 }
