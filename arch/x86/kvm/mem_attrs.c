@@ -20,11 +20,12 @@
 #include "tss.h"
 #include "x86.h"
 
+#ifdef CONFIG_KVM_PRIVATE_MEM
 bool kvm_arch_has_private_mem(struct kvm *kvm)
 {
-	return IS_ENABLED(CONFIG_KVM_PRIVATE_MEM) &&
-	       kvm->arch.vm_type == KVM_X86_SW_PROTECTED_VM;
+	return kvm->arch.vm_type == KVM_X86_SW_PROTECTED_VM;
 }
+#endif
 
 /*
  * Private memory that no hardware protects has to be mapped by KVM alone: with
