@@ -466,9 +466,8 @@ static void test_shared_hole_is_mmio(void)
 	vcpu_run(vcpu);
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_MMIO &&
 		    vcpu->run->mmio.phys_addr == BAD_GPA,
-		    "A GFN without memslot should be MMIO, exit: %u (%s)",
-		    vcpu->run->exit_reason,
-		    exit_reason_str(vcpu->run->exit_reason));
+		    "A GFN without memslot should be MMIO, exit: %s",
+		    exit_story(vcpu->run));
 	kvm_vm_free(vm);
 	private_slot_destroy(&s);
 }

@@ -247,8 +247,8 @@ static void *run_vcpu(void *arg)
 			TEST_ASSERT(errno == EFAULT && (mode & CHURN) &&
 				    vcpu->run->exit_reason ==
 				    KVM_EXIT_MEMORY_FAULT,
-				    "Only a missing memslot should stop a vCPU, errno: %i exit: %u",
-				    errno, vcpu->run->exit_reason);
+				    "Only a missing memslot should stop a vCPU, errno: %i exit: %s",
+				    errno, exit_story(vcpu->run));
 			ASSERT_EQ(vcpu->run->memory_fault.flags,
 				  KVM_MEMORY_EXIT_FLAG_PRIVATE);
 			atomic_fetch_add(&faults, 1);
@@ -256,6 +256,9 @@ static void *run_vcpu(void *arg)
 		}
 		if (get_ucall(vcpu, &uc) == UCALL_ABORT)
 			REPORT_GUEST_ASSERT_2(uc, "values: %#lx, %#lx");
+		TEST_ASSERT(uc.cmd == UCALL_SYNC,
+			    "The guest should go on, exit: %s",
+			    exit_story(vcpu->run));
 		if (atomic_load(&stop))
 			return NULL;
 		if (mode & PREFAULT)

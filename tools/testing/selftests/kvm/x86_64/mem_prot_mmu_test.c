@@ -154,9 +154,8 @@ static void is_mmio(u64 (*fn)(u64), u64 page)
 	vcpu_run(vcpu);
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_MMIO &&
 		    vcpu->run->mmio.phys_addr == page + WORD_AT,
-		    "The access to %#lx should be MMIO, exit: %u (%s)", page,
-		    vcpu->run->exit_reason,
-		    exit_reason_str(vcpu->run->exit_reason));
+		    "The access to %#lx should be MMIO, exit: %s", page,
+		    exit_story(vcpu->run));
 	vcpu_run_to_sync(vcpu, 0);
 }
 

@@ -528,9 +528,7 @@ static void run_guests(void)
 		case UCALL_ABORT:
 			REPORT_GUEST_ASSERT_2(uc, "values: %#lx, %#lx");
 		default:
-			TEST_FAIL("Exit %u (%s) is unexpected",
-				  vcpu->run->exit_reason,
-				  exit_reason_str(vcpu->run->exit_reason));
+			TEST_FAIL("Unexpected exit %s", exit_story(vcpu->run));
 		}
 	}
 }
@@ -628,9 +626,8 @@ static struct prot_mem enter_smm(u64 attrs)
 	vcpu_run(vcpu);
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO &&
 		    vcpu->run->io.port == PORT_SMM,
-		    "The SMI handler should run, exit: %u (%s)",
-		    vcpu->run->exit_reason,
-		    exit_reason_str(vcpu->run->exit_reason));
+		    "The SMI handler should run, exit: %s",
+		    exit_story(vcpu->run));
 	return smram;
 }
 

@@ -1049,9 +1049,8 @@ static void run_devices_before(struct kvm_vcpu *vcpu, u64 left)
 	while (this_case->io_bytes && left != ANY && left &&
 	       io_done < this_case->io_bytes - (int)left) {
 		vcpu_run(vcpu);
-		TEST_ASSERT(serve_device(vcpu), "%s: exit %u (%s)",
-			    this_case->name, vcpu->run->exit_reason,
-			    exit_reason_str(vcpu->run->exit_reason));
+		TEST_ASSERT(serve_device(vcpu), "%s: exit %s",
+			    this_case->name, exit_story(vcpu->run));
 	}
 }
 
@@ -1123,9 +1122,8 @@ static void run_case(struct kvm_vcpu *vcpu)
 		case UCALL_DONE:
 			return;
 		default:
-			TEST_FAIL("%s: exit %u (%s) is unexpected",
-				  this_case->name, vcpu->run->exit_reason,
-				  exit_reason_str(vcpu->run->exit_reason));
+			TEST_FAIL("%s: unexpected exit %s", this_case->name,
+				  exit_story(vcpu->run));
 		}
 	}
 }

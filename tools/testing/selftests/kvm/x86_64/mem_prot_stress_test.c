@@ -146,8 +146,8 @@ static void check_refusal(struct kvm_run *run)
 
 	TEST_ASSERT(errno == EFAULT &&
 		    run->exit_reason == KVM_EXIT_MEMORY_FAULT,
-		    "Only a protection should stop a vCPU, errno: %i exit: %u",
-		    errno, run->exit_reason);
+		    "Only a protection should stop a vCPU, errno: %i exit: %s",
+		    errno, exit_story(run));
 	TEST_ASSERT(flags == EXIT_R || flags == EXIT_W || flags == EXIT_X,
 		    "The exit should name one access, flags: %#lx", flags);
 	TEST_ASSERT(run->memory_fault.gpa - MEM_GPA < MEM_SIZE,
@@ -176,9 +176,8 @@ static void *run_vcpu(void *arg)
 		if (get_ucall(vcpu, &uc) == UCALL_ABORT)
 			REPORT_GUEST_ASSERT_2(uc, "values: %#lx, %#lx");
 		TEST_ASSERT(uc.cmd == UCALL_SYNC,
-			    "The guest should go on, exit: %u (%s)",
-			    vcpu->run->exit_reason,
-			    exit_reason_str(vcpu->run->exit_reason));
+			    "The guest should go on, exit: %s",
+			    exit_story(vcpu->run));
 		if (atomic_load(&stop))
 			return NULL;
 	}

@@ -75,8 +75,8 @@ static void write_is_made(u64 gpa)
 {
 	vcpu_run(vcpu);
 	TEST_ASSERT(get_ucall(vcpu, NULL) == UCALL_SYNC,
-		    "The guest should have written; exit reason %u",
-		    vcpu->run->exit_reason);
+		    "The guest should have written, exit: %s",
+		    exit_story(vcpu->run));
 	ASSERT_EQ(in_memory(gpa), number);
 }
 

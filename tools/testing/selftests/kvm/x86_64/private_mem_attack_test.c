@@ -589,8 +589,8 @@ static void test_vm_outlives_fd(void)
 	if (_vcpu_run(vcpu)) {
 		TEST_ASSERT(errno == EFAULT &&
 			    vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT,
-			    "A lost guest_memfd should be a memory fault, errno: %i exit: %u",
-			    errno, vcpu->run->exit_reason);
+			    "A lost guest_memfd should be a memory fault, errno: %i exit: %s",
+			    errno, exit_story(vcpu->run));
 	} else {
 		TEST_ASSERT(get_ucall(vcpu, NULL) == UCALL_SYNC,
 			    "The guest should find its secret or nothing");

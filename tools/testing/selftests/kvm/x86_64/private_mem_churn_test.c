@@ -67,12 +67,12 @@ static void *vcpu_thread(void *arg)
 		if (ret)
 			TEST_ASSERT(errno == EFAULT &&
 				    state->exit_reason == KVM_EXIT_MEMORY_FAULT,
-				    "KVM_RUN: errno %i exit %u", errno,
-				    state->exit_reason);
+				    "KVM_RUN: errno %i exit %s", errno,
+				    exit_story(state));
 		else
 			TEST_ASSERT(state->exit_reason == KVM_EXIT_IO ||
 				    state->exit_reason == KVM_EXIT_MMIO,
-				    "KVM_RUN: exit %u", state->exit_reason);
+				    "KVM_RUN: exit %s", exit_story(state));
 	}
 	return NULL;
 }

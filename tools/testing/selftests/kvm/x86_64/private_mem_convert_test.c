@@ -260,9 +260,7 @@ static void *run_worker(void *arg)
 			continue;
 		}
 		TEST_ASSERT(w->vcpu->run->exit_reason == KVM_EXIT_IO,
-			    "Exit %u (%s) is unexpected",
-			    w->vcpu->run->exit_reason,
-			    exit_reason_str(w->vcpu->run->exit_reason));
+			    "Unexpected exit %s", exit_story(w->vcpu->run));
 
 		switch (get_ucall(w->vcpu, &uc)) {
 		case UCALL_SYNC:

@@ -241,8 +241,7 @@ static void exit_mmio(struct kvm_vcpu *vcpu)
 
 	TEST_ASSERT(run->exit_reason == KVM_EXIT_MMIO &&
 		    run->mmio.phys_addr == MMIO_GPA,
-		    "The guest should do MMIO, exit: %u (%s)",
-		    run->exit_reason, exit_reason_str(run->exit_reason));
+		    "The guest should do MMIO, exit: %s", exit_story(run));
 	if (run->mmio.is_write)
 		TEST_ASSERT(!memcmp(run->mmio.data, &word, run->mmio.len),
 			    "The guest should write its word, not %#lx",
@@ -625,9 +624,8 @@ static void test_case(const struct emulate_case *c)
 		vcpu_run(vcpu);
 		switch (get_ucall(vcpu, &uc)) {
 		case UCALL_NONE:
-			TEST_ASSERT(c->exit, "%s: exit %u (%s) is unexpected",
-				    c->name, vcpu->run->exit_reason,
-				    exit_reason_str(vcpu->run->exit_reason));
+			TEST_ASSERT(c->exit, "%s: unexpected exit %s",
+				    c->name, exit_story(vcpu->run));
 			c->exit(vcpu);
 			continue;
 		case UCALL_ABORT:

@@ -217,9 +217,8 @@ static void count(struct kvm_vcpu *vcpu, int times)
 		vcpu_run(vcpu);
 		TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO &&
 			    vcpu->run->io.port == 0x2000,
-			    "L2 should go on counting, exit: %u (%s)",
-			    vcpu->run->exit_reason,
-			    exit_reason_str(vcpu->run->exit_reason));
+			    "L2 should go on counting, exit: %s",
+			    exit_story(vcpu->run));
 	}
 }
 

@@ -9,6 +9,7 @@
 #define SELFTEST_KVM_MEM_ATTRS_H
 
 #include "kvm_util_base.h"
+#include "exit_story.h"
 
 #define MEM_ATTR_PRIVATE	KVM_MEMORY_ATTRIBUTE_PRIVATE
 

@@ -284,9 +284,8 @@ u64 vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc)
 
 	vcpu_run(vcpu);
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO,
-		    "The guest should have made a ucall, exit: %u (%s)",
-		    vcpu->run->exit_reason,
-		    exit_reason_str(vcpu->run->exit_reason));
+		    "The guest should have made a ucall, exit: %s",
+		    exit_story(vcpu->run));
 
 	cmd = get_ucall(vcpu, uc);
 	if (cmd == UCALL_ABORT)
