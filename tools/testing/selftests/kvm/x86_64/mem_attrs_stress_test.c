@@ -17,7 +17,6 @@
  * pre-faulting by the vCPUs' threads.
  */
 #define _GNU_SOURCE
-#include <getopt.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -48,6 +47,7 @@ static struct kvm_vcpu *vcpus[MAX_VCPUS];
 static struct private_slot slot;
 static int nr_vcpus = 3;
 static int seconds = 3;
+static int only = -1;		/* this mode */
 static atomic_bool stop;
 static atomic_ulong conversions, entries, faults;
 
@@ -355,43 +355,21 @@ static void run_mode(enum mode m, enum vm_mem_backing_src_type src)
 	private_slot_destroy(&slot);
 }
 
-static void help(const char *name)
-{
-	printf("usage: %s [-n vcpus] [-t seconds for each mode] [-s backing] [-m mode]\n",
-	       name);
-	printf(" -m: only this mode: 1 churn + 2 punch + 4 pre-fault\n");
-	backing_src_help("-s");
-	exit(1);
-}
-
 int main(int argc, char *argv[])
 {
+	static const struct number_option options[] = {
+		{ 'm', "only this mode: 1 churn + 2 punch + 4 pre-fault",
+		  &only, 0, 7 },
+		{ 'n', "vCPUs", &nr_vcpus, 1, MAX_VCPUS },
+		{ 't', "seconds for each mode", &seconds, 1, INT_MAX },
+	};
 	static const enum mode modes[] = {
 		CONVERT, PREFAULT, CHURN, PUNCH, CHURN | PREFAULT,
 	};
 	enum vm_mem_backing_src_type src = DEFAULT_VM_MEM_SRC;
-	int only = -1, opt, i;
+	int i;
 
-	while ((opt = getopt(argc, argv, "hm:n:t:s:")) != -1) {
-		switch (opt) {
-		case 'm':
-			only = atoi(optarg);
-			break;
-		case 'n':
-			nr_vcpus = atoi(optarg);
-			break;
-		case 't':
-			seconds = atoi(optarg);
-			break;
-		case 's':
-			src = parse_backing_src_type(optarg);
-			break;
-		default:
-			help(argv[0]);
-		}
-	}
-	if (nr_vcpus < 1 || nr_vcpus > MAX_VCPUS || seconds < 1)
-		help(argv[0]);
+	parse_options(argc, argv, options, ARRAY_SIZE(options), &src);
 
 	TEST_REQUIRE_PROTECTED_VM();
 	if (is_hugetlb(src))

@@ -16,7 +16,6 @@
  * turned on and off and collected, with the memslot being deleted and created
  * again, and with all of it.
  */
-#include <getopt.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -44,6 +43,7 @@ static struct prot_mem mem;
 static enum mode mode;
 static int nr_vcpus = 2;
 static int seconds = 3;
+static int only = -1;		/* this mode */
 static atomic_bool stop;
 static atomic_ulong changes, entries, refusals, mmios;
 
@@ -367,43 +367,20 @@ static void run_mode(enum mode m, enum vm_mem_backing_src_type src)
 	prot_mem_destroy(&mem);
 }
 
-static void help(const char *name)
-{
-	printf("usage: %s [-n vcpus] [-t seconds for each mode] [-s backing] [-m mode]\n",
-	       name);
-	printf(" -m: only this mode: 1 dirty log + 2 churn\n");
-	backing_src_help("-s");
-	exit(1);
-}
-
 int main(int argc, char *argv[])
 {
+	static const struct number_option options[] = {
+		{ 'm', "only this mode: 1 dirty log + 2 churn", &only, 0, 3 },
+		{ 'n', "vCPUs", &nr_vcpus, 1, MAX_VCPUS },
+		{ 't', "seconds for each mode", &seconds, 1, INT_MAX },
+	};
 	static const enum mode modes[] = {
 		PROTECT, DIRTY_LOG, CHURN, DIRTY_LOG | CHURN,
 	};
 	enum vm_mem_backing_src_type src = DEFAULT_VM_MEM_SRC;
-	int only = -1, opt, i;
+	int i;
 
-	while ((opt = getopt(argc, argv, "hm:n:t:s:")) != -1) {
-		switch (opt) {
-		case 'm':
-			only = atoi(optarg);
-			break;
-		case 'n':
-			nr_vcpus = atoi(optarg);
-			break;
-		case 't':
-			seconds = atoi(optarg);
-			break;
-		case 's':
-			src = parse_backing_src_type(optarg);
-			break;
-		default:
-			help(argv[0]);
-		}
-	}
-	if (nr_vcpus < 1 || nr_vcpus > MAX_VCPUS || seconds < 1)
-		help(argv[0]);
+	parse_options(argc, argv, options, ARRAY_SIZE(options), &src);
 
 	TEST_REQUIRE_PROTECTIONS();
 	if (is_hugetlb(src))

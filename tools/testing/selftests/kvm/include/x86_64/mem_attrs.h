@@ -156,4 +156,17 @@ u64 owner_stat(const char *name);
 void owner_fail_in(u64 n);
 bool enable_forced_emulation(void);
 
+/* An option that takes a number. */
+struct number_option {
+	char letter;
+	const char *help;
+	int *value;
+	int min;
+	int max;
+};
+
+/* These options, and -s, which says what backs memory. */
+void parse_options(int argc, char *argv[], const struct number_option *options,
+		   int nr_options, enum vm_mem_backing_src_type *src);
+
 #endif /* SELFTEST_KVM_MEM_ATTRS_H */

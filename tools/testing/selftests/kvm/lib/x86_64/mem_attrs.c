@@ -3,6 +3,7 @@
  * Helpers for the tests of memory attributes and private memory.
  */
 #define _GNU_SOURCE /* for fallocate() */
+#include <getopt.h>
 #include <linux/falloc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -401,4 +402,48 @@ bool enable_forced_emulation(void)
 		return false;
 	ok = fputs("1\n", f) >= 0;
 	return !fclose(f) && ok;
+}
+
+static void option_help(const char *name, const struct number_option *options,
+			int nr_options)
+{
+	int i;
+
+	printf("usage: %s [option...]\n", name);
+	for (i = 0; i < nr_options; i++)
+		printf(" -%c: %s (%i)\n", options[i].letter, options[i].help,
+		       *options[i].value);
+	backing_src_help("-s");
+	exit(1);
+}
+
+static bool set_number(const struct number_option *options, int nr_options,
+		       char letter)
+{
+	const struct number_option *o;
+
+	for (o = options; o < options + nr_options; o++) {
+		if (o->letter != letter)
+			continue;
+		*o->value = atoi(optarg);
+		return *o->value >= o->min && *o->value <= o->max;
+	}
+	return false;
+}
+
+void parse_options(int argc, char *argv[], const struct number_option *options,
+		   int nr_options, enum vm_mem_backing_src_type *src)
+{
+	char letters[32] = "s:";
+	int opt, i;
+
+	for (i = 0; i < nr_options; i++)
+		sprintf(letters + 2 + 2 * i, "%c:", options[i].letter);
+
+	while ((opt = getopt(argc, argv, letters)) != -1) {
+		if (opt == 's')
+			*src = parse_backing_src_type(optarg);
+		else if (!set_number(options, nr_options, opt))
+			option_help(argv[0], options, nr_options);
+	}
 }
