@@ -200,12 +200,9 @@ static struct kvm_vm *create_unbacked(struct kvm_vcpu **vcpu, void *guest_code,
 				      struct private_slot *with_memfd,
 				      struct private_slot *s)
 {
-	struct kvm_vm *vm = vm_create_protected(vcpu, SLOT_SIZE / PG,
-						guest_code);
+	struct kvm_vm *vm = vm_create_with_slot(vcpu, guest_code, with_memfd,
+						SLOT, SLOT_GPA, SLOT_SIZE);
 
-	private_slot_create(with_memfd, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(with_memfd);
 	private_slot_unset(with_memfd);
 	*s = *with_memfd;
 	s->flags = 0;
@@ -427,10 +424,8 @@ static void test_move_onto_private(void)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_peek_poke);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_peek_poke, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	private_slot_unset(&s);
 	s.flags = 0;
 	s.gpa = SLOT_GPA + SLOT_SIZE;
@@ -457,10 +452,8 @@ static void test_shared_hole_is_mmio(void)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_peek_poke);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_peek_poke, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	private_slot_unset(&s);
 
 	vcpu_run(vcpu);
@@ -509,10 +502,8 @@ static void test_pre_fault(void)
 	struct kvm_vm *vm;
 	int i, ret;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_peek_poke);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_peek_poke, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	memset(s.hva, 0x77, s.size);
 
 	expect_pre_fault(vcpu, SLOT_GPA, 0, EINVAL, "nothing");

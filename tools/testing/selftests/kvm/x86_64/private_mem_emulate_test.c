@@ -606,10 +606,8 @@ static void test_case(const struct emulate_case *c)
 	struct kvm_vm *vm;
 	struct ucall uc;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, c->guest);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, c->guest, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	virt_map(vm, MMIO_GPA, MMIO_GPA, 1);
 	virt_map(vm, ROOT_GVA, vm->pgd, 1);
 	memset(s.hva, JUNK, s.size);

@@ -146,12 +146,9 @@ static void l1_code(u64 npt)
 static struct kvm_vm *create_vm(struct kvm_vcpu **vcpu, void *guest_code,
 				struct private_slot *s)
 {
-	struct kvm_vm *vm = vm_create_protected(vcpu, SLOT_SIZE / PG,
-						guest_code);
+	struct kvm_vm *vm = vm_create_with_slot(vcpu, guest_code, s, SLOT,
+						SLOT_GPA, SLOT_SIZE);
 
-	private_slot_create(s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(s);
 	memset(s->hva, JUNK, s->size);
 	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
 	vm_init_descriptor_tables(vm);

@@ -75,6 +75,13 @@ static inline int __vm_set_region2(struct kvm_vm *vm,
 	return __vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION2, region);
 }
 
+/*
+ * Memory for a memslot, aligned to the pages it is made of.  *@start and
+ * *@mapped say what is to be unmapped in the end.
+ */
+void *backing_mmap(enum vm_mem_backing_src_type src, size_t size,
+		   void **start, size_t *mapped);
+
 int __private_slot_set(struct private_slot *s);
 void private_slot_set(struct private_slot *s);
 void private_slot_unset(struct private_slot *s);
@@ -86,6 +93,11 @@ void private_slot_create_flags(struct private_slot *s, struct kvm_vm *vm,
 			       enum vm_mem_backing_src_type src, u64 flags);
 void private_slot_map(struct private_slot *s);
 void private_slot_destroy(struct private_slot *s);
+
+/* A VM with a vCPU and a memslot that its guest sees. */
+struct kvm_vm *vm_create_with_slot(struct kvm_vcpu **vcpu, void *guest_code,
+				   struct private_slot *s, u32 slot, u64 gpa,
+				   u64 size);
 
 static inline u8 *private_slot_hva(struct private_slot *s, u64 gpa)
 {
@@ -132,6 +144,7 @@ u64 vm_get_memory_attributes(struct kvm_vm *vm, u64 gpa);
 /* vCPUs */
 int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, u64 *gpa,
 			    u64 *size);
+void vcpu_run_to_memory_fault(struct kvm_vcpu *vcpu);
 void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, u64 flags,
 			      u64 gpa);
 u64 vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc);

@@ -120,30 +120,30 @@ void private_slot_unset(struct private_slot *s)
 	private_slot_set(&gone);
 }
 
-static void private_slot_mmap(struct private_slot *s)
+void *backing_mmap(enum vm_mem_backing_src_type src, size_t size,
+		   void **start, size_t *mapped)
 {
-	size_t align = get_backing_src_pagesz(s->src);
-	int flags = vm_mem_backing_src_alias(s->src)->flag;
+	const struct vm_mem_backing_src_alias *alias = vm_mem_backing_src_alias(src);
+	size_t align = get_backing_src_pagesz(src);
 	int fd = -1;
+	void *hva;
 
-	s->map_size = align_up(s->size, align) + align;
-	if (backing_src_is_shared(s->src))
-		fd = kvm_memfd_alloc(s->map_size,
-				     s->src == VM_MEM_SRC_SHARED_HUGETLB);
+	*mapped = align_up(size, align) + align;
+	if (backing_src_is_shared(src))
+		fd = kvm_memfd_alloc(*mapped, src == VM_MEM_SRC_SHARED_HUGETLB);
 
-	s->map_start = mmap(NULL, s->map_size, PROT_READ | PROT_WRITE, flags,
-			    fd, 0);
-	TEST_ASSERT(s->map_start != MAP_FAILED,
+	*start = mmap(NULL, *mapped, PROT_READ | PROT_WRITE, alias->flag, fd, 0);
+	TEST_ASSERT(*start != MAP_FAILED,
 		    "mmap() of %s memory should succeed, errno: %i (%s)",
-		    vm_mem_backing_src_alias(s->src)->name, errno,
-		    strerror(errno));
+		    alias->name, errno, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 
-	s->hva = align_ptr_up(s->map_start, align);
-	if (s->src == VM_MEM_SRC_ANONYMOUS_THP)
-		TEST_ASSERT(!madvise(s->hva, s->size, MADV_HUGEPAGE),
+	hva = align_ptr_up(*start, align);
+	if (src == VM_MEM_SRC_ANONYMOUS_THP)
+		TEST_ASSERT(!madvise(hva, size, MADV_HUGEPAGE),
 			    "madvise(MADV_HUGEPAGE) should succeed");
+	return hva;
 }
 
 /*
@@ -184,7 +184,7 @@ void private_slot_create_flags(struct private_slot *s, struct kvm_vm *vm,
 		.src = src,
 	};
 	s->memfd = vm_create_guest_memfd(vm, size, flags);
-	private_slot_mmap(s);
+	s->hva = backing_mmap(src, size, &s->map_start, &s->map_size);
 	private_slot_set(s);
 }
 
@@ -197,6 +197,18 @@ void private_slot_destroy(struct private_slot *s)
 {
 	munmap(s->map_start, s->map_size);
 	close(s->memfd);
+}
+
+struct kvm_vm *vm_create_with_slot(struct kvm_vcpu **vcpu, void *guest_code,
+				   struct private_slot *s, u32 slot, u64 gpa,
+				   u64 size)
+{
+	struct kvm_vm *vm;
+
+	vm = vm_create_protected(vcpu, size / MIN_PAGE_SIZE, guest_code);
+	private_slot_create(s, vm, slot, gpa, size, VM_MEM_SRC_ANONYMOUS);
+	private_slot_map(s);
+	return vm;
 }
 
 void private_slot_punch(struct private_slot *s, u64 gpa, u64 size)
@@ -251,6 +263,18 @@ int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, u64 *gpa,
 	return ret;
 }
 
+void vcpu_run_to_memory_fault(struct kvm_vcpu *vcpu)
+{
+	int ret = _vcpu_run(vcpu);
+
+	TEST_ASSERT(ret == -1 && errno == EFAULT,
+		    "KVM_RUN should fail with EFAULT, rc: %i errno: %i exit: %s",
+		    ret, errno, exit_story(vcpu->run));
+	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT,
+		    "exit_reason should be KVM_EXIT_MEMORY_FAULT, is %s",
+		    exit_story(vcpu->run));
+}
+
 /*
  * Run the vCPU into a memory fault that must be reported with exactly these
  * flags for the page at @gpa.
@@ -259,15 +283,8 @@ void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, u64 flags,
 			      u64 gpa)
 {
 	struct kvm_run *run = vcpu->run;
-	int ret = _vcpu_run(vcpu);
 
-	TEST_ASSERT(ret == -1 && errno == EFAULT,
-		    "KVM_RUN should fail with EFAULT, rc: %i errno: %i exit: %u (%s)",
-		    ret, errno, run->exit_reason,
-		    exit_reason_str(run->exit_reason));
-	TEST_ASSERT(run->exit_reason == KVM_EXIT_MEMORY_FAULT,
-		    "exit_reason should be KVM_EXIT_MEMORY_FAULT, is %u (%s)",
-		    run->exit_reason, exit_reason_str(run->exit_reason));
+	vcpu_run_to_memory_fault(vcpu);
 	TEST_ASSERT(run->memory_fault.flags == flags,
 		    "memory_fault.flags should be %#lx, is %#llx",
 		    flags, run->memory_fault.flags);
