@@ -25,6 +25,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "mem_attrs.h"
+#include "mem_guest.h"
 
 #define PG		0x1000ull
 #define SLOT		10
@@ -69,12 +70,6 @@ static u64 last[MAX_VCPUS][NR_PAGES];
 /* Some writes are KVM's: it emulates them, if it can be told to. */
 static bool forced;
 
-static u64 random_next(u64 *state)
-{
-	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
-	return *state >> 33;
-}
-
 static void hammer(int cpu, u64 page)
 {
 	u64 *p = (void *)word_gpa(cpu, page);
@@ -90,7 +85,7 @@ static void hammer(int cpu, u64 page)
 		last[cpu][page] = should;
 	last[cpu][page]++;
 	if (forced && page % 4 == 0)
-		asm volatile("ud2; .ascii \"kvm\"; mov %0, (%1)"
+		asm volatile(FEP "mov %0, (%1)"
 			     :: "r"(last[cpu][page]), "r"(p) : "memory");
 	else
 		WRITE_ONCE(*p, last[cpu][page]);
@@ -114,7 +109,7 @@ static void guest_collect(u64 cpu, u64 *copies)
 	u64 page;
 
 	for (page = 0; page < NR_PAGES; page++)
-		copies[page] = READ_ONCE(*(u64 *)word_gpa(cpu, page));
+		copies[page] = peek(word_gpa(cpu, page));
 	GUEST_DONE();
 }
 

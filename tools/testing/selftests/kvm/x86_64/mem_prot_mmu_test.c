@@ -11,6 +11,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "mem_guest.h"
 #include "mem_prot.h"
 
 #define PG		0x1000ull
@@ -20,22 +21,14 @@
 #define HUGE_SIZE	(2 * PG_SIZE_2M)
 #define PAGE(n)		(MEM_GPA + (n) * PG)
 
-/* Each page begins with code: mov $0x1234, %eax; ret. */
-static const u8 code[] = { 0xb8, 0x34, 0x12, 0x00, 0x00, 0xc3 };
-#define CODE_RESULT	0x1234
+/* Each page begins with result_code[], and has a word further on. */
 #define WORD_AT		0x100
 
 /* ---- The guest ---- */
 
-static struct {
-	u64 (*fn)(u64 arg);
-	u64 arg;
-	u64 result;
-} command;
-
 static u64 guest_read(u64 page)
 {
-	return READ_ONCE(*(u64 *)(page + WORD_AT));
+	return peek(page + WORD_AT);
 }
 
 /* What was never there before */
@@ -57,15 +50,7 @@ static u64 guest_forced_write(u64 page)
 
 static u64 guest_exec(u64 page)
 {
-	return ((u64 (*)(void))page)();
-}
-
-static void guest_main(void)
-{
-	for (;;) {
-		command.result = command.fn(command.arg);
-		GUEST_SYNC(0);
-	}
+	return call_code(page);
 }
 
 /* ---- The VMM ---- */
@@ -84,14 +69,14 @@ static void create_memory(u32 flags, u64 size, enum vm_mem_backing_src_type src,
 	prot_mem_create(&mem, vm, SLOT, flags, MEM_GPA, size, src);
 	prot_mem_map(&mem, level);
 	for (at = 0; at < size; at += PG)
-		memcpy(mem.hva + at, code, sizeof(code));
+		memcpy(mem.hva + at, result_code, sizeof(result_code));
 	vcpu_regs_get(vcpu, &start_regs);
 }
 
 static void create_vm(u32 flags, u64 size, enum vm_mem_backing_src_type src,
 		      int level)
 {
-	vm = __vm_create_with_one_vcpu(&vcpu, HUGE_SIZE / PG, guest_main);
+	vm = __vm_create_with_one_vcpu(&vcpu, HUGE_SIZE / PG, guest_obey);
 	create_memory(flags, size, src, level);
 }
 
@@ -118,8 +103,7 @@ static u64 *word(u64 page)
 
 static void start_access(u64 (*fn)(u64), u64 page)
 {
-	guest_global(vm, command)->fn = fn;
-	guest_global(vm, command)->arg = page;
+	vm_command(vm, fn, page);
 	vcpu_regs_set(vcpu, &start_regs);
 }
 
@@ -128,7 +112,7 @@ static void is_allowed(u64 (*fn)(u64), u64 page)
 	start_access(fn, page);
 	vcpu_run_to_sync(vcpu, 0);
 	if (fn == guest_exec)
-		TEST_ASSERT(guest_global(vm, command)->result == CODE_RESULT,
+		TEST_ASSERT(vm_command_result(vm) == CODE_RESULT,
 			    "The guest should execute the code at %#lx", page);
 }
 
@@ -420,7 +404,7 @@ static void test_dirty_ring(void)
 
 	vm = __vm_create(VM_MODE_DEFAULT, 1, HUGE_SIZE / PG);
 	vm_enable_dirty_ring(vm, 65536);
-	vcpu = vm_vcpu_add(vm, 0, guest_main);
+	vcpu = vm_vcpu_add(vm, 0, guest_obey);
 	create_memory(KVM_MEM_LOG_DIRTY_PAGES, SMALL_SIZE, VM_MEM_SRC_ANONYMOUS,
 		      PG_LEVEL_4K);
 	touch_all();

@@ -22,6 +22,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "mem_guest.h"
 #include "mem_prot.h"
 
 #define PG		0x1000ull
@@ -67,17 +68,9 @@ static bool may_execute;	/* KVM can not emulate code that is not there */
 /* incq (%rdi); ret */
 static const u8 code[] = { 0x48, 0xff, 0x07, 0xc3 };
 
-static u64 random_next(u64 *state)
-{
-	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
-	return *state >> 33;
-}
-
 static void check_word(int cpu, u64 page)
 {
-	u64 value = READ_ONCE(*(u64 *)word_gpa(cpu, page));
-
-	GUEST_ASSERT_2(value == last[cpu][page], value, last[cpu][page]);
+	expect(peek(word_gpa(cpu, page)), last[cpu][page]);
 }
 
 /* Adding tells whether it was done twice. */

@@ -152,6 +152,12 @@ void vcpu_run_to_sync(struct kvm_vcpu *vcpu, u64 stage);
 void vcpu_run_to_done(struct kvm_vcpu *vcpu);
 u64 vcpu_get_rip(struct kvm_vcpu *vcpu);
 
+/* By KVM_TRANSLATE; -1 where there is no translation. */
+u64 vcpu_translate(struct kvm_vcpu *vcpu, u64 gva);
+
+/* A port that counts bytes up from 1, and expects the guest to do so. */
+void serve_counting_port(struct kvm_run *run, int *done);
+
 /* The machine the test runs on */
 static inline bool is_hugetlb(enum vm_mem_backing_src_type src)
 {

@@ -339,6 +339,30 @@ u64 vcpu_get_rip(struct kvm_vcpu *vcpu)
 	return regs.rip;
 }
 
+u64 vcpu_translate(struct kvm_vcpu *vcpu, u64 gva)
+{
+	struct kvm_translation tr = { .linear_address = gva };
+
+	vcpu_ioctl(vcpu, KVM_TRANSLATE, &tr);
+	return tr.valid ? tr.physical_address : -1ull;
+}
+
+void serve_counting_port(struct kvm_run *run, int *done)
+{
+	u8 *data = (u8 *)run + run->io.data_offset;
+	int i;
+
+	for (i = 0; i < run->io.size * run->io.count; i++) {
+		(*done)++;
+		if (run->io.direction == KVM_EXIT_IO_IN)
+			data[i] = *done;
+		else
+			TEST_ASSERT(data[i] == *done,
+				    "Byte %i should be %i, is %#x", *done,
+				    *done, data[i]);
+	}
+}
+
 static unsigned long hugetlb_value(const char *name)
 {
 	unsigned long value = 0;
