@@ -148,6 +148,13 @@ static u64 nr_mapped(void)
 	return vm_get_stat(vm, "pages_4k") + vm_get_stat(vm, "pages_2m");
 }
 
+static void nothing_was_unmapped(u64 mapped, const char *by)
+{
+	TEST_ASSERT(nr_mapped() == mapped,
+		    "%s should unmap nothing, %lu pages of %lu are left", by,
+		    nr_mapped(), mapped);
+}
+
 static void touch_all_but(int but)
 {
 	int i;
@@ -264,20 +271,15 @@ static void test_narrow_and_widen(void)
 	mapped = nr_mapped();
 
 	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NW);
-	TEST_ASSERT(nr_mapped() == mapped,
-		    "Taking away write should unmap nothing, %lu pages of %lu are left",
-		    nr_mapped(), mapped);
+	nothing_was_unmapped(mapped, "Taking away write");
 	is_refused(guest_write, PAGE(3));
 	is_allowed(guest_read, PAGE(3));
 	is_allowed(guest_exec, PAGE(3));
-	TEST_ASSERT(nr_mapped() == mapped,
-		    "What is still allowed should still be mapped");
+	nothing_was_unmapped(mapped, "What is still allowed");
 
 	/* One page of them gets it back. */
 	set_attributes(PAGE(3), 0);
-	TEST_ASSERT(nr_mapped() == mapped,
-		    "Giving back write should unmap nothing, %lu pages of %lu are left",
-		    nr_mapped(), mapped);
+	nothing_was_unmapped(mapped, "Giving back write");
 	is_allowed(guest_write, PAGE(3));
 	is_refused(guest_write, PAGE(2));
 	is_refused(guest_write, PAGE(4));
@@ -304,7 +306,7 @@ static void test_narrow_and_widen(void)
 
 /* ---- Dirty logging ---- */
 
-static u64 dirty_bits(void)
+static u64 take_dirty_log(void)
 {
 	u64 bits = 0;
 
@@ -312,80 +314,24 @@ static u64 dirty_bits(void)
 	return bits;
 }
 
-/* From now on the next write to each page is reported anew. */
-static u64 take_dirty_bits(bool manual)
+/* The same where KVM leaves it to the VMM to clear what it tells. */
+static u64 take_dirty_log_manually(void)
 {
-	u64 bits = dirty_bits();
+	u64 bits = take_dirty_log();
 
-	if (manual)
-		kvm_vm_clear_dirty_log(vm, SLOT, &bits, 0, SMALL_SIZE / PG);
+	kvm_vm_clear_dirty_log(vm, SLOT, &bits, 0, SMALL_SIZE / PG);
 	return bits;
 }
 
-static void set_logging(bool on)
-{
-	mem.flags = on ? KVM_MEM_LOG_DIRTY_PAGES : 0;
-	prot_mem_set(&mem);
-}
+#define RING_BYTES	65536
 
-static void test_dirty_log(bool manual)
-{
-	create_small_vm(0);
-	if (manual)
-		vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
-			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
-	touch_all();
-	set_logging(true);
-	touch_all();
-	ASSERT_EQ(take_dirty_bits(manual), 0xffff);
-	ASSERT_EQ(take_dirty_bits(manual), 0);
-
-	/* Write-protected by the log and by the attribute */
-	set_attributes(PAGE(3), NW);
-	is_refused(guest_write, PAGE(3));
-	if (can_force)
-		is_refused(guest_forced_write, PAGE(3));
-	is_allowed(guest_read, PAGE(3));
-	is_allowed(guest_write, PAGE(4));
-	ASSERT_EQ(take_dirty_bits(manual), 1 << 4);
-	is_refused(guest_write, PAGE(3));
-
-	/* By the attribute while it is writable, then by the log as well */
-	is_allowed(guest_write, PAGE(5));
-	set_attributes(PAGE(5), NW);
-	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_dirty_bits(manual), 1 << 5);
-	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_dirty_bits(manual), 0);
-
-	/* A fault that only the log caused does not widen its neighbours. */
-	is_allowed(guest_write, PAGE(4));
-	is_allowed(guest_write, PAGE(6));
-	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_dirty_bits(manual), 1 << 4 | 1 << 6);
-
-	set_logging(false);
-	is_refused(guest_write, PAGE(3));
-	is_refused(guest_write, PAGE(5));
-	is_allowed(guest_write, PAGE(4));
-	set_logging(true);
-	is_refused(guest_write, PAGE(3));
-	take_dirty_bits(manual);
-
-	/* Once allowed again, writes are logged again. */
-	set_attributes(PAGE(3), 0);
-	is_allowed(guest_write, PAGE(3));
-	ASSERT_EQ(take_dirty_bits(manual), 1 << 3);
-	destroy_vm();
-}
-
-static u64 take_ring_entries(u32 ring_size)
+static u64 take_ring_entries(void)
 {
 	struct kvm_dirty_gfn *ring = vcpu_map_dirty_ring(vcpu);
 	u64 bits = 0;
 	u32 i;
 
-	for (i = 0; i < ring_size; i++) {
+	for (i = 0; i < RING_BYTES / sizeof(*ring); i++) {
 		if (!(READ_ONCE(ring[i].flags) & KVM_DIRTY_GFN_F_DIRTY))
 			continue;
 		TEST_ASSERT(ring[i].slot == SLOT && ring[i].offset < 64,
@@ -398,34 +344,86 @@ static u64 take_ring_entries(u32 ring_size)
 	return bits;
 }
 
-static void test_dirty_ring(void)
+static void set_logging(bool on)
 {
-	const u32 entries = 65536 / sizeof(struct kvm_dirty_gfn);
+	mem.flags = on ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+	prot_mem_set(&mem);
+}
 
-	vm = __vm_create(VM_MODE_DEFAULT, 1, HUGE_SIZE / PG);
-	vm_enable_dirty_ring(vm, 65536);
-	vcpu = vm_vcpu_add(vm, 0, guest_obey);
-	create_memory(KVM_MEM_LOG_DIRTY_PAGES, SMALL_SIZE, VM_MEM_SRC_ANONYMOUS,
-		      PG_LEVEL_4K);
+/*
+ * @take returns what was written since it was called last; from then on the next
+ * write to each page is reported anew.
+ */
+static void protect_logged(u64 (*take)(void))
+{
 	touch_all();
-	ASSERT_EQ(take_ring_entries(entries), 0xffff);
+	ASSERT_EQ(take(), 0xffff);
+	ASSERT_EQ(take(), 0);
 
+	/* Write-protected by the log and by the attribute */
 	set_attributes(PAGE(3), NW);
 	is_refused(guest_write, PAGE(3));
 	if (can_force)
 		is_refused(guest_forced_write, PAGE(3));
+	is_allowed(guest_read, PAGE(3));
 	is_allowed(guest_write, PAGE(4));
-	ASSERT_EQ(take_ring_entries(entries), 1 << 4);
+	ASSERT_EQ(take(), 1 << 4);
+	is_refused(guest_write, PAGE(3));
+
+	/* By the attribute while it is writable, then by the log as well */
 	is_allowed(guest_write, PAGE(5));
 	set_attributes(PAGE(5), NW);
 	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_ring_entries(entries), 1 << 5);
+	ASSERT_EQ(take(), 1 << 5);
 	is_refused(guest_write, PAGE(3));
 	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_ring_entries(entries), 0);
+	ASSERT_EQ(take(), 0);
+
+	/* A fault that only the log caused does not widen its neighbours. */
+	is_allowed(guest_write, PAGE(4));
+	is_allowed(guest_write, PAGE(6));
+	is_refused(guest_write, PAGE(5));
+	ASSERT_EQ(take(), 1 << 4 | 1 << 6);
+}
+
+/* Once allowed again, writes are logged again. */
+static void allow_logged(u64 (*take)(void))
+{
 	set_attributes(PAGE(3), 0);
 	is_allowed(guest_write, PAGE(3));
-	ASSERT_EQ(take_ring_entries(entries), 1 << 3);
+	ASSERT_EQ(take(), 1 << 3);
+}
+
+static void test_dirty_log(u64 (*take)(void))
+{
+	create_small_vm(0);
+	if (take == take_dirty_log_manually)
+		vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
+	touch_all();
+	set_logging(true);
+	protect_logged(take);
+
+	set_logging(false);
+	is_refused(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(5));
+	is_allowed(guest_write, PAGE(4));
+	set_logging(true);
+	is_refused(guest_write, PAGE(3));
+	take();
+	allow_logged(take);
+	destroy_vm();
+}
+
+static void test_dirty_ring(void)
+{
+	vm = __vm_create(VM_MODE_DEFAULT, 1, HUGE_SIZE / PG);
+	vm_enable_dirty_ring(vm, RING_BYTES);
+	vcpu = vm_vcpu_add(vm, 0, guest_obey);
+	create_memory(KVM_MEM_LOG_DIRTY_PAGES, SMALL_SIZE, VM_MEM_SRC_ANONYMOUS,
+		      PG_LEVEL_4K);
+	protect_logged(take_ring_entries);
+	allow_logged(take_ring_entries);
 	destroy_vm();
 }
 
@@ -644,8 +642,8 @@ int main(int argc, char *argv[])
 	can_force = enable_forced_emulation();
 	test_combinations();
 	test_narrow_and_widen();
-	test_dirty_log(false);
-	test_dirty_log(true);
+	test_dirty_log(take_dirty_log);
+	test_dirty_log(take_dirty_log_manually);
 	test_dirty_ring();
 	test_prefetch();
 	if (kvm_is_tdp_enabled())

@@ -286,19 +286,25 @@ static void l2_svm_io(void)
 	l2_report();
 }
 
+/* A map is used as long as it may be read, and then is no memory. */
+static void check_map(u64 map, void *l2, u64 unbacked)
+{
+	expect(exit_code_of(l2, MSRPM, IOPM), SVM_EXIT_VMMCALL);
+	protect(map, NW);
+	expect(exit_code_of(l2, MSRPM, IOPM), SVM_EXIT_VMMCALL);
+	lift(map);
+	protect(map, NOTHING);
+	expect(exit_code_of(l2, MSRPM, IOPM), unbacked);
+	lift(map);
+}
+
 static void l1_svm_msrpm(u64 npt)
 {
 	u64 unbacked = exit_code_of(l2_report, UNBACKED, IOPM);
 
 	expect(unbacked, (u32)SVM_EXIT_ERR);
 	memset((void *)MSRPM, 0, 2 * PG);
-	expect(exit_code_of(l2_report, MSRPM, IOPM), SVM_EXIT_VMMCALL);
-	protect(MSRPM, NW);
-	expect(exit_code_of(l2_report, MSRPM, IOPM), SVM_EXIT_VMMCALL);
-	lift(MSRPM);
-	protect(MSRPM, NOTHING);
-	expect(exit_code_of(l2_report, MSRPM, IOPM), unbacked);
-	lift(MSRPM);
+	check_map(MSRPM, l2_report, unbacked);
 	GUEST_DONE();
 }
 
@@ -306,14 +312,8 @@ static void l1_svm_iopm(u64 npt)
 {
 	memset((void *)MSRPM, 0, 2 * PG);
 	memset((void *)IOPM, 0, 3 * PG);
-	expect(exit_code_of(l2_svm_io, MSRPM, IOPM), SVM_EXIT_VMMCALL);
 	expect(exit_code_of(l2_svm_io, MSRPM, UNBACKED), SVM_EXIT_IOIO);
-	protect(IOPM, NW);
-	expect(exit_code_of(l2_svm_io, MSRPM, IOPM), SVM_EXIT_VMMCALL);
-	lift(IOPM);
-	protect(IOPM, NOTHING);
-	expect(exit_code_of(l2_svm_io, MSRPM, IOPM), SVM_EXIT_IOIO);
-	lift(IOPM);
+	check_map(IOPM, l2_svm_io, SVM_EXIT_IOIO);
 	GUEST_DONE();
 }
 

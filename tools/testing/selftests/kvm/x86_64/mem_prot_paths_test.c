@@ -245,14 +245,16 @@ static void guest_forced_stos_down(void)
 
 /* ---- Stack ---- */
 
+/* With the operand as RSP, which %0 is in the end. */
+#define ON_STACK(operand, insn)						\
+	"mov %%rsp, %0; mov " operand ", %%rsp\n" insn "xchg %0, %%rsp"
+
 static void guest_forced_push(void)
 {
 	u64 rsp;
 
 	refuse(P0, NW, EXIT_W);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("push %2")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("push %2"))
 		     : "=&r"(rsp) : "r"(P0 + 64), "r"(WORD) : CLOBBERS);
 	expect(peek(P0 + 56), WORD);
 	expect(rsp, P0 + 56);
@@ -260,9 +262,7 @@ static void guest_forced_push(void)
 	/* It is the operand that is refused, not the stack. */
 	poke(P2, WORD2);
 	refuse(P2, NOTHING, EXIT_R);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("pushq (%2)")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("pushq (%2)"))
 		     : "=&r"(rsp) : "r"(P0 + 64), "r"(P2) : CLOBBERS);
 	expect(peek(P0 + 56), WORD2);
 	expect(rsp, P0 + 56);
@@ -275,18 +275,14 @@ static void guest_forced_pop(void)
 
 	poke(P0, WORD);
 	refuse(P0, NOTHING, EXIT_R);
-	asm volatile("mov %%rsp, %0; mov %2, %%rsp\n"
-		     FORCED_AT("pop %1")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%2", FORCED_AT("pop %1"))
 		     : "=&r"(rsp), "=&r"(value) : "r"(P0) : CLOBBERS);
 	expect(value, WORD);
 	expect(rsp, P0 + 8);
 
 	/* The stack was read when the operand is refused. */
 	refuse(P2, NW, EXIT_W);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("popq (%2)")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("popq (%2)"))
 		     : "=&r"(rsp) : "r"(P0), "r"(P2) : CLOBBERS);
 	expect(peek(P2), WORD);
 	expect(rsp, P0 + 8);
@@ -301,12 +297,11 @@ static void guest_forced_call(void)
 	poke(P1, value);
 	poke(P1 + 8, 0);
 	refuse(P0, NW, EXIT_W);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("call *(%2)")
-		     "jmp 4f\n"
-		     "forced_call_to: incq 8(%2)\n"
-		     "ret\n"
-		     "4: xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("call *(%2)")
+			      "jmp 4f\n"
+			      "forced_call_to: incq 8(%2)\n"
+			      "ret\n"
+			      "4: ")
 		     : "=&r"(rsp) : "r"(P0 + 64), "r"(P1) : CLOBBERS);
 	expect(peek(P1 + 8), 1);
 	expect(rsp, P0 + 64);
@@ -314,10 +309,9 @@ static void guest_forced_call(void)
 	asm volatile("lea forced_ret_to(%%rip), %0" : "=r"(value));
 	poke(P0, value);
 	refuse(P0, NOTHING, EXIT_R);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("ret")
-		     "ud2\n"
-		     "forced_ret_to: xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("ret")
+			      "ud2\n"
+			      "forced_ret_to: ")
 		     : "=&r"(rsp) : "r"(P0) : CLOBBERS);
 	expect(rsp, P0 + 8);
 	GUEST_DONE();
@@ -541,9 +535,7 @@ static void guest_mmio_push(void)
 	u64 rsp;
 
 	refuse(P0, NW, EXIT_W);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     AT("pushq (%2)")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", AT("pushq (%2)"))
 		     : "=&r"(rsp) : "r"(P0 + 64), "r"(MMIO_GPA) : CLOBBERS);
 	expect(peek(P0 + 56), WORD);
 	expect(rsp, P0 + 56);
