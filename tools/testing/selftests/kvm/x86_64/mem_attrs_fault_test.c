@@ -17,6 +17,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "mem_attrs.h"
+#include "mem_guest.h"
 
 #define PG		0x1000ull
 #define MB		0x100000ull
@@ -31,72 +32,44 @@
 
 #define VALUE		0x0123456789abcdefull
 
-/*
- * The guest says where the instruction is before it executes it, and jumps
- * over the forced emulation prefix unless the instruction is to be emulated.
- */
-u64 touch_rip;
-bool touch_emulated;
-
-#define TOUCH_AFTER(before, insn...)					\
-({									\
-	asm volatile(before "\n"					\
-		     "lea 1f(%%rip), %%r11; mov %%r11, touch_rip\n"	\
-		     "cmpb $0, touch_emulated; je 1f\n"		\
-		     "ud2; .ascii \"kvm\"\n"				\
-		     "1: " insn);					\
-})
-
-#define TOUCH(insn...)	TOUCH_AFTER("", insn)
-
-#define TOUCH_CLOBBERS	"r11", "cc", "memory"
-
-static u64 touch_load(u64 bad)
-{
-	u64 value;
-
-	TOUCH("mov (%1), %0" : "=r"(value) : "r"(bad) : TOUCH_CLOBBERS);
-	return value;
-}
-
 static u64 touch_store(u64 bad)
 {
-	TOUCH("mov %0, (%1)" :: "r"(VALUE), "r"(bad) : TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)bad);
+	asm volatile(AT("mov %0, (%1)") :: "r"(VALUE), "r"(bad) : CLOBBERS);
+	return peek(bad);
 }
 
 static u64 touch_store_imm8(u64 bad)
 {
-	TOUCH("movb $0x5a, (%0)" :: "r"(bad) : TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)bad);
+	asm volatile(AT("movb $0x5a, (%0)") :: "r"(bad) : CLOBBERS);
+	return peek(bad);
 }
 
 static u64 touch_add(u64 bad)
 {
-	TOUCH("add %0, (%1)" :: "r"(VALUE), "r"(bad) : TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)bad);
+	asm volatile(AT("add %0, (%1)") :: "r"(VALUE), "r"(bad) : CLOBBERS);
+	return peek(bad);
 }
 
 static u64 touch_lock_inc(u64 bad)
 {
-	TOUCH("lock incq (%0)" :: "r"(bad) : TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)bad);
+	asm volatile(AT("lock incq (%0)") :: "r"(bad) : CLOBBERS);
+	return peek(bad);
 }
 
 static u64 touch_xadd(u64 bad)
 {
 	u64 value = VALUE;
 
-	TOUCH("lock xadd %0, (%1)" : "+r"(value) : "r"(bad) : TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)bad);
+	asm volatile(AT("lock xadd %0, (%1)") : "+r"(value) : "r"(bad) : CLOBBERS);
+	return peek(bad);
 }
 
 static u64 touch_xchg(u64 bad)
 {
 	u64 value = VALUE;
 
-	TOUCH("xchg %0, (%1)" : "+r"(value) : "r"(bad) : TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)bad);
+	asm volatile(AT("xchg %0, (%1)") : "+r"(value) : "r"(bad) : CLOBBERS);
+	return peek(bad);
 }
 
 /* Succeeds on zero only. */
@@ -104,26 +77,28 @@ static u64 touch_cmpxchg(u64 bad)
 {
 	u64 rax = 0;
 
-	TOUCH("lock cmpxchg %1, (%2)" : "+a"(rax) : "r"(VALUE), "r"(bad)
-	      : TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)bad);
+	asm volatile(AT("lock cmpxchg %1, (%2)")
+		     : "+a"(rax) : "r"(VALUE), "r"(bad) : CLOBBERS);
+	return peek(bad);
 }
 
 static u64 touch_push(u64 bad)
 {
-	TOUCH_AFTER("mov %%rsp, %%r10; mov %1, %%rsp",
-		    "push %0; mov %%r10, %%rsp"
-		    :: "r"(VALUE), "r"(bad + 8) : "r10", TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)bad);
+	asm volatile("mov %%rsp, %%r10; mov %1, %%rsp\n"
+		     AT("push %0")
+		     "mov %%r10, %%rsp"
+		     :: "r"(VALUE), "r"(bad + 8) : "r10", CLOBBERS);
+	return peek(bad);
 }
 
 static u64 touch_pop(u64 bad)
 {
 	u64 value;
 
-	TOUCH_AFTER("mov %%rsp, %%r10; mov %1, %%rsp",
-		    "pop %0; mov %%r10, %%rsp"
-		    : "=&r"(value) : "r"(bad) : "r10", TOUCH_CLOBBERS);
+	asm volatile("mov %%rsp, %%r10; mov %1, %%rsp\n"
+		     AT("pop %0")
+		     "mov %%r10, %%rsp"
+		     : "=&r"(value) : "r"(bad) : "r10", CLOBBERS);
 	return value;
 }
 
@@ -132,22 +107,22 @@ static u64 touch_rep_stos(u64 bad)
 {
 	u64 to = bad - 16, n = 32;
 
-	TOUCH("rep stosb" : "+D"(to), "+c"(n) : "a"(0xef) : TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)bad);
+	asm volatile(AT("rep stosb") : "+D"(to), "+c"(n) : "a"(0xef) : CLOBBERS);
+	return peek(bad);
 }
 
 /* 4 bytes before the page and 4 in it */
 static u64 touch_split_store(u64 bad)
 {
-	TOUCH("mov %0, -4(%1)" :: "r"(VALUE), "r"(bad) : TOUCH_CLOBBERS);
-	return READ_ONCE(*(u64 *)(bad - 4));
+	asm volatile(AT("mov %0, -4(%1)") :: "r"(VALUE), "r"(bad) : CLOBBERS);
+	return peek(bad - 4);
 }
 
 static u64 touch_split_load(u64 bad)
 {
 	u64 value;
 
-	TOUCH("mov -4(%1), %0" : "=r"(value) : "r"(bad) : TOUCH_CLOBBERS);
+	asm volatile(AT("mov -4(%1), %0") : "=r"(value) : "r"(bad) : CLOBBERS);
 	return value;
 }
 
@@ -163,7 +138,7 @@ static const struct touch {
 	u64 shared_result;
 	u64 private_result;	/* of a new page, all zero */
 } touches[] = {
-	{ "mov from memory", touch_load, SHARED_WORD, 0 },
+	{ "mov from memory", load, SHARED_WORD, 0 },
 	{ "mov to memory", touch_store, VALUE, VALUE },
 	{ "movb to memory", touch_store_imm8, 0x111111111111115aull, 0x5a },
 	{ "add", touch_add, SHARED_WORD + VALUE, VALUE },
@@ -181,15 +156,9 @@ static const struct touch {
 
 static void guest_touch(u64 (*insn)(u64), u64 emulated)
 {
-	touch_emulated = emulated;
+	insn_forced = emulated;
 	GUEST_SYNC_ARGS(0, insn(BAD_GPA), 0, 0, 0);
 	GUEST_DONE();
-}
-
-static u64 guest_rip(struct kvm_vm *vm)
-{
-	sync_global_from_guest(vm, touch_rip);
-	return touch_rip;
 }
 
 /* The private backing of BAD stays a hole until the page is mended so. */
@@ -200,12 +169,9 @@ static struct kvm_vm *create_unbacked(struct kvm_vcpu **vcpu, void *guest_code,
 				      struct private_slot *with_memfd,
 				      struct private_slot *s)
 {
-	struct kvm_vm *vm = vm_create_protected(vcpu, SLOT_SIZE / PG,
-						guest_code);
+	struct kvm_vm *vm = vm_create_with_slot(vcpu, guest_code, with_memfd,
+						SLOT, SLOT_GPA, SLOT_SIZE);
 
-	private_slot_create(with_memfd, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(with_memfd);
 	private_slot_unset(with_memfd);
 	*s = *with_memfd;
 	s->flags = 0;
@@ -234,9 +200,10 @@ static void test_touch(const struct touch *t, bool emulated, enum mend mend)
 	vcpu_args_set(vcpu, 2, t->insn, emulated);
 	pr_info("%s, %s\n", t->name, how);
 	vcpu_expect_memory_fault(vcpu, KVM_MEMORY_EXIT_FLAG_PRIVATE, BAD_GPA);
-	TEST_ASSERT(vcpu_get_rip(vcpu) == guest_rip(vm),
+	TEST_ASSERT(vcpu_get_rip(vcpu) == *guest_global(vm, insn_rip),
 		    "%s, %s: RIP should be on the instruction at %#lx, is %#lx",
-		    t->name, how, touch_rip, vcpu_get_rip(vcpu));
+		    t->name, how, *guest_global(vm, insn_rip),
+		    vcpu_get_rip(vcpu));
 	TEST_ASSERT(shared_untouched(&s),
 		    "%s, %s: the shared page should not be reached",
 		    t->name, how);
@@ -321,15 +288,14 @@ static void guest_jump(u64 target)
 
 static void test_fetch(void)
 {
-	/* mov $0x12345678, %eax; ret */
-	static const u8 code[] = { 0xb8, 0x78, 0x56, 0x34, 0x12, 0xc3 };
 	struct private_slot s, unbacked;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	struct ucall uc;
 
 	vm = create_unbacked(&vcpu, guest_jump, &s, &unbacked);
-	memcpy(private_slot_hva(&s, BAD_GPA), code, sizeof(code));
+	memcpy(private_slot_hva(&s, BAD_GPA), result_code,
+	       sizeof(result_code));
 
 	vcpu_args_set(vcpu, 1, BAD_GPA);
 	vcpu_expect_memory_fault(vcpu, KVM_MEMORY_EXIT_FLAG_PRIVATE, BAD_GPA);
@@ -337,7 +303,7 @@ static void test_fetch(void)
 
 	vm_set_shared(vm, BAD_GPA, PG);
 	vcpu_run_to_ucall(vcpu, &uc);
-	ASSERT_EQ(uc.args[2], 0x12345678);
+	ASSERT_EQ(uc.args[2], CODE_RESULT);
 	kvm_vm_free(vm);
 	private_slot_destroy(&s);
 }
@@ -427,10 +393,8 @@ static void test_move_onto_private(void)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_peek_poke);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_peek_poke, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	private_slot_unset(&s);
 	s.flags = 0;
 	s.gpa = SLOT_GPA + SLOT_SIZE;
@@ -457,18 +421,15 @@ static void test_shared_hole_is_mmio(void)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_peek_poke);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_peek_poke, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	private_slot_unset(&s);
 
 	vcpu_run(vcpu);
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_MMIO &&
 		    vcpu->run->mmio.phys_addr == BAD_GPA,
-		    "A GFN without memslot should be MMIO, exit: %u (%s)",
-		    vcpu->run->exit_reason,
-		    exit_reason_str(vcpu->run->exit_reason));
+		    "A GFN without memslot should be MMIO, exit: %s",
+		    exit_story(vcpu->run));
 	kvm_vm_free(vm);
 	private_slot_destroy(&s);
 }
@@ -510,10 +471,8 @@ static void test_pre_fault(void)
 	struct kvm_vm *vm;
 	int i, ret;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_peek_poke);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_peek_poke, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	memset(s.hva, 0x77, s.size);
 
 	expect_pre_fault(vcpu, SLOT_GPA, 0, EINVAL, "nothing");

@@ -17,7 +17,6 @@
  * pre-faulting by the vCPUs' threads.
  */
 #define _GNU_SOURCE
-#include <getopt.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -26,6 +25,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "mem_attrs.h"
+#include "mem_guest.h"
 
 #define PG		0x1000ull
 #define SLOT		10
@@ -48,6 +48,7 @@ static struct kvm_vcpu *vcpus[MAX_VCPUS];
 static struct private_slot slot;
 static int nr_vcpus = 3;
 static int seconds = 3;
+static int only = -1;		/* this mode */
 static atomic_bool stop;
 static atomic_ulong conversions, entries, faults;
 
@@ -69,12 +70,6 @@ static u64 last[MAX_VCPUS][NR_PAGES];
 /* Some writes are KVM's: it emulates them, if it can be told to. */
 static bool forced;
 
-static u64 random_next(u64 *state)
-{
-	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
-	return *state >> 33;
-}
-
 static void hammer(int cpu, u64 page)
 {
 	u64 *p = (void *)word_gpa(cpu, page);
@@ -90,7 +85,7 @@ static void hammer(int cpu, u64 page)
 		last[cpu][page] = should;
 	last[cpu][page]++;
 	if (forced && page % 4 == 0)
-		asm volatile("ud2; .ascii \"kvm\"; mov %0, (%1)"
+		asm volatile(FEP "mov %0, (%1)"
 			     :: "r"(last[cpu][page]), "r"(p) : "memory");
 	else
 		WRITE_ONCE(*p, last[cpu][page]);
@@ -114,7 +109,7 @@ static void guest_collect(u64 cpu, u64 *copies)
 	u64 page;
 
 	for (page = 0; page < NR_PAGES; page++)
-		copies[page] = READ_ONCE(*(u64 *)word_gpa(cpu, page));
+		copies[page] = peek(word_gpa(cpu, page));
 	GUEST_DONE();
 }
 
@@ -247,8 +242,8 @@ static void *run_vcpu(void *arg)
 			TEST_ASSERT(errno == EFAULT && (mode & CHURN) &&
 				    vcpu->run->exit_reason ==
 				    KVM_EXIT_MEMORY_FAULT,
-				    "Only a missing memslot should stop a vCPU, errno: %i exit: %u",
-				    errno, vcpu->run->exit_reason);
+				    "Only a missing memslot should stop a vCPU, errno: %i exit: %s",
+				    errno, exit_story(vcpu->run));
 			ASSERT_EQ(vcpu->run->memory_fault.flags,
 				  KVM_MEMORY_EXIT_FLAG_PRIVATE);
 			atomic_fetch_add(&faults, 1);
@@ -256,6 +251,9 @@ static void *run_vcpu(void *arg)
 		}
 		if (get_ucall(vcpu, &uc) == UCALL_ABORT)
 			REPORT_GUEST_ASSERT_2(uc, "values: %#lx, %#lx");
+		TEST_ASSERT(uc.cmd == UCALL_SYNC,
+			    "The guest should go on, exit: %s",
+			    exit_story(vcpu->run));
 		if (atomic_load(&stop))
 			return NULL;
 		if (mode & PREFAULT)
@@ -352,43 +350,21 @@ static void run_mode(enum mode m, enum vm_mem_backing_src_type src)
 	private_slot_destroy(&slot);
 }
 
-static void help(const char *name)
-{
-	printf("usage: %s [-n vcpus] [-t seconds for each mode] [-s backing] [-m mode]\n",
-	       name);
-	printf(" -m: only this mode: 1 churn + 2 punch + 4 pre-fault\n");
-	backing_src_help("-s");
-	exit(1);
-}
-
 int main(int argc, char *argv[])
 {
+	static const struct number_option options[] = {
+		{ 'm', "only this mode: 1 churn + 2 punch + 4 pre-fault",
+		  &only, 0, 7 },
+		{ 'n', "vCPUs", &nr_vcpus, 1, MAX_VCPUS },
+		{ 't', "seconds for each mode", &seconds, 1, INT_MAX },
+	};
 	static const enum mode modes[] = {
 		CONVERT, PREFAULT, CHURN, PUNCH, CHURN | PREFAULT,
 	};
 	enum vm_mem_backing_src_type src = DEFAULT_VM_MEM_SRC;
-	int only = -1, opt, i;
+	int i;
 
-	while ((opt = getopt(argc, argv, "hm:n:t:s:")) != -1) {
-		switch (opt) {
-		case 'm':
-			only = atoi(optarg);
-			break;
-		case 'n':
-			nr_vcpus = atoi(optarg);
-			break;
-		case 't':
-			seconds = atoi(optarg);
-			break;
-		case 's':
-			src = parse_backing_src_type(optarg);
-			break;
-		default:
-			help(argv[0]);
-		}
-	}
-	if (nr_vcpus < 1 || nr_vcpus > MAX_VCPUS || seconds < 1)
-		help(argv[0]);
+	parse_options(argc, argv, options, ARRAY_SIZE(options), &src);
 
 	TEST_REQUIRE_PROTECTED_VM();
 	if (is_hugetlb(src))

@@ -15,6 +15,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "mem_guest.h"
 #include "mem_prot.h"
 
 /*
@@ -71,10 +72,6 @@ static const struct setup {
  * The page under test begins with code and has a word further on; the page
  * before it ends with the prefix that makes KVM emulate that code.
  */
-static const u8 page_code[] = { 0xb8, 0x78, 0x56, 0x34, 0x12, 0xc3 };
-static const u8 fep_code[] = { 0x0f, 0x0b, 'k', 'v', 'm' };
-
-#define CODE_RESULT	0x12345678ull
 #define WORD_AT		0x100
 #define OLD		0x0123456789abcdefull
 #define NEW		0xfedcba9876543210ull
@@ -139,13 +136,6 @@ static const struct op {
 
 /* ---- The guest ---- */
 
-/* Set by the VMM before it lets the guest go on. */
-static struct {
-	u64 (*fn)(u64 arg);
-	u64 arg;
-	u64 result;
-} command;
-
 /* Two pages, the one under test and the one before. */
 static u8 pages[2 * PG];
 
@@ -170,14 +160,6 @@ static u64 guest_get(u64 page)
 	return 0;
 }
 
-static void guest_main(void)
-{
-	for (;;) {
-		command.result = command.fn(command.arg);
-		GUEST_SYNC(0);
-	}
-}
-
 /* ---- The VMM ---- */
 
 static struct kvm_vm *vm;
@@ -193,17 +175,11 @@ static void set_attributes(u64 attrs)
 				 attrs | (setup->private ? MEM_ATTR_PRIVATE : 0));
 }
 
-static void give_command(const void *fn, u64 arg)
-{
-	guest_global(vm, command)->fn = fn;
-	guest_global(vm, command)->arg = arg;
-}
-
 static u64 do_command(const void *fn, u64 arg)
 {
-	give_command(fn, arg);
+	vm_command(vm, fn, arg);
 	vcpu_run_to_sync(vcpu, 0);
-	return guest_global(vm, command)->result;
+	return vm_command_result(vm);
 }
 
 static u8 *page_hva(void)
@@ -218,7 +194,7 @@ static void expected_pages(u8 *p, const struct op *done)
 
 	memset(p, BYTE, 2 * PG);
 	memcpy(p + PG - sizeof(fep_code), fep_code, sizeof(fep_code));
-	memcpy(p + PG, page_code, sizeof(page_code));
+	memcpy(p + PG, result_code, sizeof(result_code));
 	memcpy(p + PG + WORD_AT, &word, sizeof(word));
 	if (done && done->stores_string)
 		memset(p + PG - HALF, STRING_BYTE, 2 * HALF);
@@ -343,7 +319,7 @@ static void test_cell(const struct row *row, const struct op *op, bool forced,
 	set_attributes(row->attrs);
 	if (mapped == MAPPED_SINCE && !(row->attrs & NR))
 		do_command(op_read_native, setup->page);
-	give_command(forced ? op->code.forced : op->code.native, setup->page);
+	vm_command(vm, forced ? op->code.forced : op->code.native, setup->page);
 	if (expected != '.') {
 		rip = rip ?: setup->page;
 		expect_refusal(op, expected, rip);
@@ -352,7 +328,7 @@ static void test_cell(const struct row *row, const struct op *op, bool forced,
 	}
 
 	vcpu_run_to_sync(vcpu, 0);
-	result = guest_global(vm, command)->result;
+	result = vm_command_result(vm);
 	TEST_ASSERT(result == op->result,
 		    "%s: the result should be %#lx, is %#lx", cell, op->result,
 		    result);
@@ -377,13 +353,13 @@ static void test_row(const struct row *row, bool can_force)
 static void create_vm(void)
 {
 	if (setup->private) {
-		vm = vm_create_protected(&vcpu, MEM_SIZE / PG, guest_main);
+		vm = vm_create_protected(&vcpu, MEM_SIZE / PG, guest_obey);
 		private_slot_create(&slot, vm, SLOT, MEM_GPA, MEM_SIZE,
 				    setup->src);
 		private_slot_map(&slot);
 		vm_set_private(vm, MEM_GPA, MEM_SIZE);
 	} else {
-		vm = __vm_create_with_one_vcpu(&vcpu, MEM_SIZE / PG, guest_main);
+		vm = __vm_create_with_one_vcpu(&vcpu, MEM_SIZE / PG, guest_obey);
 		prot_mem_create(&mem, vm, SLOT, 0, MEM_GPA, MEM_SIZE,
 				setup->src);
 		prot_mem_map(&mem, setup->level);

@@ -11,6 +11,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "mem_guest.h"
 #include "mem_prot.h"
 
 #define PG		0x1000ull
@@ -20,22 +21,14 @@
 #define HUGE_SIZE	(2 * PG_SIZE_2M)
 #define PAGE(n)		(MEM_GPA + (n) * PG)
 
-/* Each page begins with code: mov $0x1234, %eax; ret. */
-static const u8 code[] = { 0xb8, 0x34, 0x12, 0x00, 0x00, 0xc3 };
-#define CODE_RESULT	0x1234
+/* Each page begins with result_code[], and has a word further on. */
 #define WORD_AT		0x100
 
 /* ---- The guest ---- */
 
-static struct {
-	u64 (*fn)(u64 arg);
-	u64 arg;
-	u64 result;
-} command;
-
 static u64 guest_read(u64 page)
 {
-	return READ_ONCE(*(u64 *)(page + WORD_AT));
+	return peek(page + WORD_AT);
 }
 
 /* What was never there before */
@@ -57,15 +50,7 @@ static u64 guest_forced_write(u64 page)
 
 static u64 guest_exec(u64 page)
 {
-	return ((u64 (*)(void))page)();
-}
-
-static void guest_main(void)
-{
-	for (;;) {
-		command.result = command.fn(command.arg);
-		GUEST_SYNC(0);
-	}
+	return call_code(page);
 }
 
 /* ---- The VMM ---- */
@@ -84,14 +69,14 @@ static void create_memory(u32 flags, u64 size, enum vm_mem_backing_src_type src,
 	prot_mem_create(&mem, vm, SLOT, flags, MEM_GPA, size, src);
 	prot_mem_map(&mem, level);
 	for (at = 0; at < size; at += PG)
-		memcpy(mem.hva + at, code, sizeof(code));
+		memcpy(mem.hva + at, result_code, sizeof(result_code));
 	vcpu_regs_get(vcpu, &start_regs);
 }
 
 static void create_vm(u32 flags, u64 size, enum vm_mem_backing_src_type src,
 		      int level)
 {
-	vm = __vm_create_with_one_vcpu(&vcpu, HUGE_SIZE / PG, guest_main);
+	vm = __vm_create_with_one_vcpu(&vcpu, HUGE_SIZE / PG, guest_obey);
 	create_memory(flags, size, src, level);
 }
 
@@ -118,8 +103,7 @@ static u64 *word(u64 page)
 
 static void start_access(u64 (*fn)(u64), u64 page)
 {
-	guest_global(vm, command)->fn = fn;
-	guest_global(vm, command)->arg = page;
+	vm_command(vm, fn, page);
 	vcpu_regs_set(vcpu, &start_regs);
 }
 
@@ -128,7 +112,7 @@ static void is_allowed(u64 (*fn)(u64), u64 page)
 	start_access(fn, page);
 	vcpu_run_to_sync(vcpu, 0);
 	if (fn == guest_exec)
-		TEST_ASSERT(guest_global(vm, command)->result == CODE_RESULT,
+		TEST_ASSERT(vm_command_result(vm) == CODE_RESULT,
 			    "The guest should execute the code at %#lx", page);
 }
 
@@ -154,15 +138,21 @@ static void is_mmio(u64 (*fn)(u64), u64 page)
 	vcpu_run(vcpu);
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_MMIO &&
 		    vcpu->run->mmio.phys_addr == page + WORD_AT,
-		    "The access to %#lx should be MMIO, exit: %u (%s)", page,
-		    vcpu->run->exit_reason,
-		    exit_reason_str(vcpu->run->exit_reason));
+		    "The access to %#lx should be MMIO, exit: %s", page,
+		    exit_story(vcpu->run));
 	vcpu_run_to_sync(vcpu, 0);
 }
 
 static u64 nr_mapped(void)
 {
 	return vm_get_stat(vm, "pages_4k") + vm_get_stat(vm, "pages_2m");
+}
+
+static void nothing_was_unmapped(u64 mapped, const char *by)
+{
+	TEST_ASSERT(nr_mapped() == mapped,
+		    "%s should unmap nothing, %lu pages of %lu are left", by,
+		    nr_mapped(), mapped);
 }
 
 static void touch_all_but(int but)
@@ -281,20 +271,15 @@ static void test_narrow_and_widen(void)
 	mapped = nr_mapped();
 
 	vm_set_memory_attributes(vm, MEM_GPA, SMALL_SIZE, NW);
-	TEST_ASSERT(nr_mapped() == mapped,
-		    "Taking away write should unmap nothing, %lu pages of %lu are left",
-		    nr_mapped(), mapped);
+	nothing_was_unmapped(mapped, "Taking away write");
 	is_refused(guest_write, PAGE(3));
 	is_allowed(guest_read, PAGE(3));
 	is_allowed(guest_exec, PAGE(3));
-	TEST_ASSERT(nr_mapped() == mapped,
-		    "What is still allowed should still be mapped");
+	nothing_was_unmapped(mapped, "What is still allowed");
 
 	/* One page of them gets it back. */
 	set_attributes(PAGE(3), 0);
-	TEST_ASSERT(nr_mapped() == mapped,
-		    "Giving back write should unmap nothing, %lu pages of %lu are left",
-		    nr_mapped(), mapped);
+	nothing_was_unmapped(mapped, "Giving back write");
 	is_allowed(guest_write, PAGE(3));
 	is_refused(guest_write, PAGE(2));
 	is_refused(guest_write, PAGE(4));
@@ -321,7 +306,7 @@ static void test_narrow_and_widen(void)
 
 /* ---- Dirty logging ---- */
 
-static u64 dirty_bits(void)
+static u64 take_dirty_log(void)
 {
 	u64 bits = 0;
 
@@ -329,80 +314,24 @@ static u64 dirty_bits(void)
 	return bits;
 }
 
-/* From now on the next write to each page is reported anew. */
-static u64 take_dirty_bits(bool manual)
+/* The same where KVM leaves it to the VMM to clear what it tells. */
+static u64 take_dirty_log_manually(void)
 {
-	u64 bits = dirty_bits();
+	u64 bits = take_dirty_log();
 
-	if (manual)
-		kvm_vm_clear_dirty_log(vm, SLOT, &bits, 0, SMALL_SIZE / PG);
+	kvm_vm_clear_dirty_log(vm, SLOT, &bits, 0, SMALL_SIZE / PG);
 	return bits;
 }
 
-static void set_logging(bool on)
-{
-	mem.flags = on ? KVM_MEM_LOG_DIRTY_PAGES : 0;
-	prot_mem_set(&mem);
-}
+#define RING_BYTES	65536
 
-static void test_dirty_log(bool manual)
-{
-	create_small_vm(0);
-	if (manual)
-		vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
-			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
-	touch_all();
-	set_logging(true);
-	touch_all();
-	ASSERT_EQ(take_dirty_bits(manual), 0xffff);
-	ASSERT_EQ(take_dirty_bits(manual), 0);
-
-	/* Write-protected by the log and by the attribute */
-	set_attributes(PAGE(3), NW);
-	is_refused(guest_write, PAGE(3));
-	if (can_force)
-		is_refused(guest_forced_write, PAGE(3));
-	is_allowed(guest_read, PAGE(3));
-	is_allowed(guest_write, PAGE(4));
-	ASSERT_EQ(take_dirty_bits(manual), 1 << 4);
-	is_refused(guest_write, PAGE(3));
-
-	/* By the attribute while it is writable, then by the log as well */
-	is_allowed(guest_write, PAGE(5));
-	set_attributes(PAGE(5), NW);
-	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_dirty_bits(manual), 1 << 5);
-	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_dirty_bits(manual), 0);
-
-	/* A fault that only the log caused does not widen its neighbours. */
-	is_allowed(guest_write, PAGE(4));
-	is_allowed(guest_write, PAGE(6));
-	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_dirty_bits(manual), 1 << 4 | 1 << 6);
-
-	set_logging(false);
-	is_refused(guest_write, PAGE(3));
-	is_refused(guest_write, PAGE(5));
-	is_allowed(guest_write, PAGE(4));
-	set_logging(true);
-	is_refused(guest_write, PAGE(3));
-	take_dirty_bits(manual);
-
-	/* Once allowed again, writes are logged again. */
-	set_attributes(PAGE(3), 0);
-	is_allowed(guest_write, PAGE(3));
-	ASSERT_EQ(take_dirty_bits(manual), 1 << 3);
-	destroy_vm();
-}
-
-static u64 take_ring_entries(u32 ring_size)
+static u64 take_ring_entries(void)
 {
 	struct kvm_dirty_gfn *ring = vcpu_map_dirty_ring(vcpu);
 	u64 bits = 0;
 	u32 i;
 
-	for (i = 0; i < ring_size; i++) {
+	for (i = 0; i < RING_BYTES / sizeof(*ring); i++) {
 		if (!(READ_ONCE(ring[i].flags) & KVM_DIRTY_GFN_F_DIRTY))
 			continue;
 		TEST_ASSERT(ring[i].slot == SLOT && ring[i].offset < 64,
@@ -415,34 +344,86 @@ static u64 take_ring_entries(u32 ring_size)
 	return bits;
 }
 
-static void test_dirty_ring(void)
+static void set_logging(bool on)
 {
-	const u32 entries = 65536 / sizeof(struct kvm_dirty_gfn);
+	mem.flags = on ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+	prot_mem_set(&mem);
+}
 
-	vm = __vm_create(VM_MODE_DEFAULT, 1, HUGE_SIZE / PG);
-	vm_enable_dirty_ring(vm, 65536);
-	vcpu = vm_vcpu_add(vm, 0, guest_main);
-	create_memory(KVM_MEM_LOG_DIRTY_PAGES, SMALL_SIZE, VM_MEM_SRC_ANONYMOUS,
-		      PG_LEVEL_4K);
+/*
+ * @take returns what was written since it was called last; from then on the next
+ * write to each page is reported anew.
+ */
+static void protect_logged(u64 (*take)(void))
+{
 	touch_all();
-	ASSERT_EQ(take_ring_entries(entries), 0xffff);
+	ASSERT_EQ(take(), 0xffff);
+	ASSERT_EQ(take(), 0);
 
+	/* Write-protected by the log and by the attribute */
 	set_attributes(PAGE(3), NW);
 	is_refused(guest_write, PAGE(3));
 	if (can_force)
 		is_refused(guest_forced_write, PAGE(3));
+	is_allowed(guest_read, PAGE(3));
 	is_allowed(guest_write, PAGE(4));
-	ASSERT_EQ(take_ring_entries(entries), 1 << 4);
+	ASSERT_EQ(take(), 1 << 4);
+	is_refused(guest_write, PAGE(3));
+
+	/* By the attribute while it is writable, then by the log as well */
 	is_allowed(guest_write, PAGE(5));
 	set_attributes(PAGE(5), NW);
 	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_ring_entries(entries), 1 << 5);
+	ASSERT_EQ(take(), 1 << 5);
 	is_refused(guest_write, PAGE(3));
 	is_refused(guest_write, PAGE(5));
-	ASSERT_EQ(take_ring_entries(entries), 0);
+	ASSERT_EQ(take(), 0);
+
+	/* A fault that only the log caused does not widen its neighbours. */
+	is_allowed(guest_write, PAGE(4));
+	is_allowed(guest_write, PAGE(6));
+	is_refused(guest_write, PAGE(5));
+	ASSERT_EQ(take(), 1 << 4 | 1 << 6);
+}
+
+/* Once allowed again, writes are logged again. */
+static void allow_logged(u64 (*take)(void))
+{
 	set_attributes(PAGE(3), 0);
 	is_allowed(guest_write, PAGE(3));
-	ASSERT_EQ(take_ring_entries(entries), 1 << 3);
+	ASSERT_EQ(take(), 1 << 3);
+}
+
+static void test_dirty_log(u64 (*take)(void))
+{
+	create_small_vm(0);
+	if (take == take_dirty_log_manually)
+		vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
+	touch_all();
+	set_logging(true);
+	protect_logged(take);
+
+	set_logging(false);
+	is_refused(guest_write, PAGE(3));
+	is_refused(guest_write, PAGE(5));
+	is_allowed(guest_write, PAGE(4));
+	set_logging(true);
+	is_refused(guest_write, PAGE(3));
+	take();
+	allow_logged(take);
+	destroy_vm();
+}
+
+static void test_dirty_ring(void)
+{
+	vm = __vm_create(VM_MODE_DEFAULT, 1, HUGE_SIZE / PG);
+	vm_enable_dirty_ring(vm, RING_BYTES);
+	vcpu = vm_vcpu_add(vm, 0, guest_obey);
+	create_memory(KVM_MEM_LOG_DIRTY_PAGES, SMALL_SIZE, VM_MEM_SRC_ANONYMOUS,
+		      PG_LEVEL_4K);
+	protect_logged(take_ring_entries);
+	allow_logged(take_ring_entries);
 	destroy_vm();
 }
 
@@ -661,8 +642,8 @@ int main(int argc, char *argv[])
 	can_force = enable_forced_emulation();
 	test_combinations();
 	test_narrow_and_widen();
-	test_dirty_log(false);
-	test_dirty_log(true);
+	test_dirty_log(take_dirty_log);
+	test_dirty_log(take_dirty_log_manually);
 	test_dirty_ring();
 	test_prefetch();
 	if (kvm_is_tdp_enabled())

@@ -17,6 +17,7 @@
 #include "apic.h"
 #include "svm_util.h"
 #include "vmx.h"
+#include "mem_guest.h"
 #include "mem_prot.h"
 
 #define PG		0x1000ull
@@ -50,17 +51,6 @@ enum request {
 	WITHHOLD,	/* L2 can not go on; protection is lifted afterwards */
 };
 
-/* Address of the instruction that is to be refused. */
-u64 insn_rip;
-
-#define AT(insn)							\
-	"lea 1f(%%rip), %%r11; mov %%r11, insn_rip\n"			\
-	"1: " insn "\n"
-#define FORCED_AT(insn)							\
-	"lea 1f(%%rip), %%r11; mov %%r11, insn_rip\n"			\
-	FEP "\n1: " insn "\n"
-#define CLOBBERS	"r11", "cc", "memory"
-
 static bool forced;	/* KVM can be told to emulate */
 
 /* What L2 asks of the VMM is on it. */
@@ -86,29 +76,6 @@ static void withhold(u64 page, u64 attrs)
 	GUEST_SYNC_ARGS(WITHHOLD, page, attrs, 0, 0);
 }
 
-static u64 peek(u64 gpa)
-{
-	return READ_ONCE(*(u64 *)gpa);
-}
-
-static void poke(u64 gpa, u64 value)
-{
-	WRITE_ONCE(*(u64 *)gpa, value);
-}
-
-static void expect(u64 value, u64 should)
-{
-	GUEST_ASSERT_2(value == should, value, should);
-}
-
-static u64 load(u64 gpa)
-{
-	u64 value;
-
-	asm volatile(AT("mov (%1), %0") : "=r"(value) : "r"(gpa) : CLOBBERS);
-	return value;
-}
-
 static void add_to(u64 gpa, u64 value)
 {
 	asm volatile(AT("lock add %0, (%1)")
@@ -119,12 +86,6 @@ static void forced_add_to(u64 gpa, u64 value)
 {
 	asm volatile(FORCED_AT("lock add %0, (%1)")
 		     :: "r"(value), "r"(gpa) : CLOBBERS);
-}
-
-static u64 call_code(void)
-{
-	insn_rip = CODE;
-	return ((u64 (*)(void))CODE)();
 }
 
 /* ---- L2: every kind of access ---- */
@@ -138,8 +99,9 @@ static void access_memory(void)
 	expect(peek(DATA), count + 1);
 	refuse(DATA, NOTHING, EXIT_R);
 	expect(load(DATA), count + 1);
+	insn_rip = CODE;
 	refuse(CODE, NX, EXIT_X);
-	expect(call_code(), 0x1234);
+	expect(call_code(CODE), CODE_RESULT);
 	if (forced) {
 		refuse(DATA, NW, EXIT_W);
 		forced_add_to(DATA, 1);
@@ -150,12 +112,9 @@ static void access_memory(void)
 	lift(DATA);
 }
 
-/* mov $0x1234, %eax; ret */
-static const u8 code[] = { 0xb8, 0x34, 0x12, 0x00, 0x00, 0xc3 };
-
 static void prepare_memory(void)
 {
-	memcpy((void *)CODE, code, sizeof(code));
+	memcpy((void *)CODE, result_code, sizeof(result_code));
 	poke(DATA, WORD);
 }
 
@@ -327,19 +286,25 @@ static void l2_svm_io(void)
 	l2_report();
 }
 
+/* A map is used as long as it may be read, and then is no memory. */
+static void check_map(u64 map, void *l2, u64 unbacked)
+{
+	expect(exit_code_of(l2, MSRPM, IOPM), SVM_EXIT_VMMCALL);
+	protect(map, NW);
+	expect(exit_code_of(l2, MSRPM, IOPM), SVM_EXIT_VMMCALL);
+	lift(map);
+	protect(map, NOTHING);
+	expect(exit_code_of(l2, MSRPM, IOPM), unbacked);
+	lift(map);
+}
+
 static void l1_svm_msrpm(u64 npt)
 {
 	u64 unbacked = exit_code_of(l2_report, UNBACKED, IOPM);
 
 	expect(unbacked, (u32)SVM_EXIT_ERR);
 	memset((void *)MSRPM, 0, 2 * PG);
-	expect(exit_code_of(l2_report, MSRPM, IOPM), SVM_EXIT_VMMCALL);
-	protect(MSRPM, NW);
-	expect(exit_code_of(l2_report, MSRPM, IOPM), SVM_EXIT_VMMCALL);
-	lift(MSRPM);
-	protect(MSRPM, NOTHING);
-	expect(exit_code_of(l2_report, MSRPM, IOPM), unbacked);
-	lift(MSRPM);
+	check_map(MSRPM, l2_report, unbacked);
 	GUEST_DONE();
 }
 
@@ -347,14 +312,8 @@ static void l1_svm_iopm(u64 npt)
 {
 	memset((void *)MSRPM, 0, 2 * PG);
 	memset((void *)IOPM, 0, 3 * PG);
-	expect(exit_code_of(l2_svm_io, MSRPM, IOPM), SVM_EXIT_VMMCALL);
 	expect(exit_code_of(l2_svm_io, MSRPM, UNBACKED), SVM_EXIT_IOIO);
-	protect(IOPM, NW);
-	expect(exit_code_of(l2_svm_io, MSRPM, IOPM), SVM_EXIT_VMMCALL);
-	lift(IOPM);
-	protect(IOPM, NOTHING);
-	expect(exit_code_of(l2_svm_io, MSRPM, IOPM), SVM_EXIT_IOIO);
-	lift(IOPM);
+	check_map(IOPM, l2_svm_io, SVM_EXIT_IOIO);
 	GUEST_DONE();
 }
 
@@ -528,9 +487,7 @@ static void run_guests(void)
 		case UCALL_ABORT:
 			REPORT_GUEST_ASSERT_2(uc, "values: %#lx, %#lx");
 		default:
-			TEST_FAIL("Exit %u (%s) is unexpected",
-				  vcpu->run->exit_reason,
-				  exit_reason_str(vcpu->run->exit_reason));
+			TEST_FAIL("Unexpected exit %s", exit_story(vcpu->run));
 		}
 	}
 }
@@ -628,9 +585,8 @@ static struct prot_mem enter_smm(u64 attrs)
 	vcpu_run(vcpu);
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO &&
 		    vcpu->run->io.port == PORT_SMM,
-		    "The SMI handler should run, exit: %u (%s)",
-		    vcpu->run->exit_reason,
-		    exit_reason_str(vcpu->run->exit_reason));
+		    "The SMI handler should run, exit: %s",
+		    exit_story(vcpu->run));
 	return smram;
 }
 

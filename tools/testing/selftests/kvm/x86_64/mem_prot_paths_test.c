@@ -17,6 +17,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "svm_util.h"
+#include "mem_guest.h"
 #include "mem_prot.h"
 
 #define PG		0x1000ull
@@ -47,17 +48,6 @@ enum request {
 	REFUSE_AT_IO,	/* as REFUSE, but protect when the device answers */
 };
 
-/* Address of the instruction that is to be refused. */
-u64 insn_rip;
-
-#define AT(insn)							\
-	"lea 1f(%%rip), %%r11; mov %%r11, insn_rip\n"			\
-	"1: " insn "\n"
-#define FORCED_AT(insn)							\
-	"lea 1f(%%rip), %%r11; mov %%r11, insn_rip\n"			\
-	FEP "\n1: " insn "\n"
-#define CLOBBERS	"r11", "cc", "memory"
-
 static void request(enum request what, u64 page, u64 attrs, u64 flags,
 		    u64 iterations)
 {
@@ -74,68 +64,11 @@ static void protect(u64 page, u64 attrs)
 	request(PROTECT, page, attrs, 0, 0);
 }
 
-static u64 peek(u64 gpa)
-{
-	return READ_ONCE(*(u64 *)gpa);
-}
-
-static void poke(u64 gpa, u64 value)
-{
-	WRITE_ONCE(*(u64 *)gpa, value);
-}
-
-static void expect(u64 value, u64 should)
-{
-	GUEST_ASSERT_2(value == should, value, should);
-}
-
-static void fill_bytes(u64 gpa, int n, u8 first)
-{
-	int i;
-
-	for (i = 0; i < n; i++)
-		WRITE_ONCE(((u8 *)gpa)[i], first + i);
-}
-
-static void expect_bytes(u64 gpa, int n, u8 first)
-{
-	u8 value;
-	int i;
-
-	for (i = 0; i < n; i++) {
-		value = READ_ONCE(((u8 *)gpa)[i]);
-		GUEST_ASSERT_2(value == (u8)(first + i), i, value);
-	}
-}
-
 /* ---- Loads and stores ---- */
-
-static u64 load(u64 gpa)
-{
-	u64 value;
-
-	asm volatile(AT("mov (%1), %0") : "=r"(value) : "r"(gpa) : CLOBBERS);
-	return value;
-}
-
-static u64 forced_load(u64 gpa)
-{
-	u64 value;
-
-	asm volatile(FORCED_AT("mov (%1), %0")
-		     : "=r"(value) : "r"(gpa) : CLOBBERS);
-	return value;
-}
 
 static void store(u64 gpa, u64 value)
 {
 	asm volatile(AT("mov %0, (%1)") :: "r"(value), "r"(gpa) : CLOBBERS);
-}
-
-static void forced_store(u64 gpa, u64 value)
-{
-	asm volatile(FORCED_AT("mov %0, (%1)")
-		     :: "r"(value), "r"(gpa) : CLOBBERS);
 }
 
 /* Of a word over a page edge either half may be refused. */
@@ -149,16 +82,6 @@ static void guest_load_over_edge(void)
 	GUEST_DONE();
 }
 
-static void guest_forced_load_over_edge(void)
-{
-	poke(P1 - 3, WORD);
-	refuse(P0, NOTHING, EXIT_R);
-	expect(forced_load(P1 - 3), WORD);
-	refuse(P1, NOTHING, EXIT_R);
-	expect(forced_load(P1 - 3), WORD);
-	GUEST_DONE();
-}
-
 /* Neither half is written while the other is refused. */
 static void guest_store_over_edge(void)
 {
@@ -167,17 +90,6 @@ static void guest_store_over_edge(void)
 	expect(peek(P1 - 3), WORD);
 	refuse(P1, NW, EXIT_W);
 	store(P1 - 3, WORD2);
-	expect(peek(P1 - 3), WORD2);
-	GUEST_DONE();
-}
-
-static void guest_forced_store_over_edge(void)
-{
-	refuse(P0, NW, EXIT_W);
-	forced_store(P1 - 3, WORD);
-	expect(peek(P1 - 3), WORD);
-	refuse(P1, NW, EXIT_W);
-	forced_store(P1 - 3, WORD2);
 	expect(peek(P1 - 3), WORD2);
 	GUEST_DONE();
 }
@@ -333,14 +245,16 @@ static void guest_forced_stos_down(void)
 
 /* ---- Stack ---- */
 
+/* With the operand as RSP, which %0 is in the end. */
+#define ON_STACK(operand, insn)						\
+	"mov %%rsp, %0; mov " operand ", %%rsp\n" insn "xchg %0, %%rsp"
+
 static void guest_forced_push(void)
 {
 	u64 rsp;
 
 	refuse(P0, NW, EXIT_W);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("push %2")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("push %2"))
 		     : "=&r"(rsp) : "r"(P0 + 64), "r"(WORD) : CLOBBERS);
 	expect(peek(P0 + 56), WORD);
 	expect(rsp, P0 + 56);
@@ -348,9 +262,7 @@ static void guest_forced_push(void)
 	/* It is the operand that is refused, not the stack. */
 	poke(P2, WORD2);
 	refuse(P2, NOTHING, EXIT_R);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("pushq (%2)")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("pushq (%2)"))
 		     : "=&r"(rsp) : "r"(P0 + 64), "r"(P2) : CLOBBERS);
 	expect(peek(P0 + 56), WORD2);
 	expect(rsp, P0 + 56);
@@ -363,18 +275,14 @@ static void guest_forced_pop(void)
 
 	poke(P0, WORD);
 	refuse(P0, NOTHING, EXIT_R);
-	asm volatile("mov %%rsp, %0; mov %2, %%rsp\n"
-		     FORCED_AT("pop %1")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%2", FORCED_AT("pop %1"))
 		     : "=&r"(rsp), "=&r"(value) : "r"(P0) : CLOBBERS);
 	expect(value, WORD);
 	expect(rsp, P0 + 8);
 
 	/* The stack was read when the operand is refused. */
 	refuse(P2, NW, EXIT_W);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("popq (%2)")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("popq (%2)"))
 		     : "=&r"(rsp) : "r"(P0), "r"(P2) : CLOBBERS);
 	expect(peek(P2), WORD);
 	expect(rsp, P0 + 8);
@@ -389,12 +297,11 @@ static void guest_forced_call(void)
 	poke(P1, value);
 	poke(P1 + 8, 0);
 	refuse(P0, NW, EXIT_W);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("call *(%2)")
-		     "jmp 4f\n"
-		     "forced_call_to: incq 8(%2)\n"
-		     "ret\n"
-		     "4: xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("call *(%2)")
+			      "jmp 4f\n"
+			      "forced_call_to: incq 8(%2)\n"
+			      "ret\n"
+			      "4: ")
 		     : "=&r"(rsp) : "r"(P0 + 64), "r"(P1) : CLOBBERS);
 	expect(peek(P1 + 8), 1);
 	expect(rsp, P0 + 64);
@@ -402,10 +309,9 @@ static void guest_forced_call(void)
 	asm volatile("lea forced_ret_to(%%rip), %0" : "=r"(value));
 	poke(P0, value);
 	refuse(P0, NOTHING, EXIT_R);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     FORCED_AT("ret")
-		     "ud2\n"
-		     "forced_ret_to: xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", FORCED_AT("ret")
+			      "ud2\n"
+			      "forced_ret_to: ")
 		     : "=&r"(rsp) : "r"(P0) : CLOBBERS);
 	expect(rsp, P0 + 8);
 	GUEST_DONE();
@@ -432,27 +338,6 @@ static void set_accessed(u16 selector, bool accessed)
 }
 
 /* What is read, and written when the descriptor is not marked accessed. */
-static void guest_forced_segment(void)
-{
-	struct desc_ptr gdt = use_own_gdt();
-	u32 ds = get_ds();
-
-	set_accessed(ds, true);
-	refuse(GDT, NOTHING, EXIT_R);
-	asm volatile(FORCED_AT("mov %0, %%es") :: "r"(ds) : CLOBBERS);
-	protect(GDT, NW);
-	asm volatile(FORCED_AT("mov %0, %%es") :: "r"(ds) : CLOBBERS);
-	protect(GDT, 0);
-
-	set_accessed(ds, false);
-	refuse(GDT, NW, EXIT_W);
-	asm volatile(FORCED_AT("mov %0, %%es") :: "r"(ds) : CLOBBERS);
-	expect(peek(GDT + ds) >> 40 & 1, 1);
-	expect(get_es(), ds);
-	asm volatile("lgdt %0" :: "m"(gdt));
-	GUEST_DONE();
-}
-
 static void guest_segment(void)
 {
 	struct desc_ptr gdt = use_own_gdt();
@@ -461,10 +346,15 @@ static void guest_segment(void)
 	set_accessed(ds, true);
 	refuse(GDT, NOTHING, EXIT_R);
 	asm volatile(AT("mov %0, %%es") :: "r"(ds) : CLOBBERS);
+	protect(GDT, NW);
+	asm volatile(AT("mov %0, %%es") :: "r"(ds) : CLOBBERS);
+	protect(GDT, 0);
+
 	set_accessed(ds, false);
 	refuse(GDT, NW, EXIT_W);
 	asm volatile(AT("mov %0, %%es") :: "r"(ds) : CLOBBERS);
 	expect(peek(GDT + ds) >> 40 & 1, 1);
+	expect(get_es(), ds);
 	asm volatile("lgdt %0" :: "m"(gdt));
 	GUEST_DONE();
 }
@@ -508,69 +398,52 @@ static void guest_forced_sgdt(void)
 
 /* ---- Instruction fetch ---- */
 
-/* mov $0x12345678, %eax; ret */
-static const u8 mov_code[] = { 0xb8, 0x78, 0x56, 0x34, 0x12, 0xc3 };
-static const u8 fep_code[] = { 0x0f, 0x0b, 'k', 'v', 'm' };
-
-static void put_code(u64 at, bool forced)
+/* KVM has the prefix to fetch, too, if it is to emulate. */
+static void put_code(u64 at)
 {
-	if (forced)
+	if (insn_forced)
 		memcpy((void *)at - sizeof(fep_code), fep_code,
 		       sizeof(fep_code));
-	memcpy((void *)at, mov_code, sizeof(mov_code));
+	memcpy((void *)at, result_code, sizeof(result_code));
 	insn_rip = at;
 }
 
-static u64 call_code(u64 at)
+static void execute(u64 at)
 {
-	return ((u64 (*)(void))at)();
+	expect(call_code(insn_forced ? at - sizeof(fep_code) : at), CODE_RESULT);
+}
+
+/* Code is put there anew as Bochs keeps decoded what was executed. */
+static void fetch_over_edge(u64 attrs)
+{
+	put_code(CODE2 - 2);
+	refuse(CODE2, attrs, EXIT_X);
+	execute(CODE2 - 2);
 }
 
 static void guest_fetch_over_edge(void)
 {
-	put_code(CODE2 - 2, false);
-	refuse(CODE2, NX, EXIT_X);
-	expect(call_code(CODE2 - 2), 0x12345678);
-	GUEST_DONE();
-}
-
-static void guest_forced_fetch_over_edge(void)
-{
-	put_code(CODE2 - 2, true);
-	refuse(CODE2, NX, EXIT_X);
-	expect(call_code(CODE2 - 2 - sizeof(fep_code)), 0x12345678);
-	refuse(CODE2, NOTHING, EXIT_X);
-	expect(call_code(CODE2 - 2 - sizeof(fep_code)), 0x12345678);
+	fetch_over_edge(NX);
+	fetch_over_edge(NOTHING);
 	GUEST_DONE();
 }
 
 /* KVM fetches ahead; what is no part of the instruction is not its business. */
 static void guest_forced_fetch_up_to_edge(void)
 {
-	put_code(CODE2 - sizeof(mov_code), true);
+	put_code(CODE2 - sizeof(result_code));
 	protect(CODE2, NOTHING);
-	expect(call_code(CODE2 - sizeof(mov_code) - sizeof(fep_code)),
-	       0x12345678);
+	execute(CODE2 - sizeof(result_code));
 	GUEST_DONE();
 }
 
 /* KVM writes the instruction that is right for the vendor over the other. */
 static void guest_fix_hypercall(void)
 {
-	static const u8 vmcall[] = { 0x0f, 0x01, 0xc1, 0xc3 };
-	static const u8 vmmcall[] = { 0x0f, 0x01, 0xd9, 0xc3 };
-	const u8 *right = is_intel_cpu() ? vmcall : vmmcall;
-	const u8 *wrong = is_intel_cpu() ? vmmcall : vmcall;
-	u64 ret;
-
-	memcpy((void *)CODE, wrong, 4);
+	put_wrong_hypercall(CODE);
 	insn_rip = CODE;
 	refuse(CODE, NW, EXIT_W);
-	asm volatile("call *%1" : "=a"(ret)
-		     : "r"(CODE), "a"(0x7777), "b"(0), "c"(0), "d"(0), "S"(0)
-		     : CLOBBERS);
-	expect(ret, -1000);	/* KVM_ENOSYS */
-	GUEST_ASSERT(!memcmp((void *)CODE, right, 4));
+	call_wrong_hypercall(CODE);
 	GUEST_DONE();
 }
 
@@ -662,9 +535,7 @@ static void guest_mmio_push(void)
 	u64 rsp;
 
 	refuse(P0, NW, EXIT_W);
-	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
-		     AT("pushq (%2)")
-		     "xchg %0, %%rsp"
+	asm volatile(ON_STACK("%1", AT("pushq (%2)"))
 		     : "=&r"(rsp) : "r"(P0 + 64), "r"(MMIO_GPA) : CLOBBERS);
 	expect(peek(P0 + 56), WORD);
 	expect(rsp, P0 + 56);
@@ -685,29 +556,13 @@ static void guest_mmio_attributes(void)
 	GUEST_DONE();
 }
 
-/* ---- Page tables ---- */
-
-/*
- * Four levels of page tables, P0 to P3, lead from an address that the guest's
- * other tables do not map to P4.
- */
-#define FAR_GVA		0x600000000000ull
-
-/* Where the guest sees the root of the tables it starts with. */
-#define ROOT_GVA	0x190000000ull
-
-#define TABLE		(PTE_PRESENT_MASK | PTE_WRITABLE_MASK)
+/* ---- Page tables: P0 to P3 lead from FAR_GVA to P4 ---- */
 
 static bool tdp, walks_write;	/* set by the VMM */
 
 static void build_page_tables(u64 flags)
 {
-	memcpy((void *)P0, (void *)ROOT_GVA, PG);
-	poke(P0 + (FAR_GVA >> 39) * 8, P1 | TABLE | flags);
-	poke(P1, P2 | TABLE | flags);
-	poke(P2, P3 | TABLE | flags);
-	poke(P3, P4 | TABLE | flags);
-	asm volatile("mov %0, %%cr3" :: "r"(P0) : "memory");
+	build_far_tables(P0, flags);
 	fill_bytes(P4, IO_BYTES, 1);
 }
 
@@ -837,7 +692,7 @@ static void map_far(u64 flags)
 static void guest_walk_widened(void)
 {
 	build_page_tables(PTE_ACCESSED_MASK);
-	put_code(P4 + 0x200, false);
+	put_code(P4 + 0x200);
 	protect(P4, NW);
 	map_far(0);
 	map_far(PTE_WRITABLE_MASK | PTE_DIRTY_MASK);
@@ -850,7 +705,7 @@ static void guest_walk_widened(void)
 	map_far(0);
 	insn_rip = FAR_GVA + 0x200;
 	refuse_walk(P4, NX, EXIT_X);
-	expect(call_code(FAR_GVA + 0x200), 0x12345678);
+	execute(FAR_GVA + 0x200);
 	GUEST_DONE();
 }
 
@@ -887,10 +742,8 @@ static const struct path_case {
 } cases[] = {
 	{ "load over a page edge", guest_load_over_edge },
 	{ "store over a page edge", guest_store_over_edge },
-	{ "load over a page edge, emulated", guest_forced_load_over_edge,
-	  FORCED },
-	{ "store over a page edge, emulated", guest_forced_store_over_edge,
-	  FORCED },
+	{ "load over a page edge, emulated", guest_load_over_edge, FORCED },
+	{ "store over a page edge, emulated", guest_store_over_edge, FORCED },
 	{ "read, modify, write", guest_forced_rmw, FORCED },
 	{ "cmpxchg", guest_forced_cmpxchg, FORCED },
 	{ "cmpxchg8b", guest_forced_cmpxchg8b, FORCED },
@@ -902,12 +755,11 @@ static const struct path_case {
 	{ "pop", guest_forced_pop, FORCED },
 	{ "call", guest_forced_call, FORCED },
 	{ "segment load", guest_segment },
-	{ "segment load, emulated", guest_forced_segment, FORCED },
+	{ "segment load, emulated", guest_segment, FORCED },
 	{ "ltr", guest_forced_ltr, FORCED },
 	{ "sgdt and lgdt", guest_forced_sgdt, FORCED },
 	{ "fetch over a page edge", guest_fetch_over_edge },
-	{ "fetch over a page edge, emulated", guest_forced_fetch_over_edge,
-	  FORCED },
+	{ "fetch over a page edge, emulated", guest_fetch_over_edge, FORCED },
 	{ "fetch up to a page edge", guest_forced_fetch_up_to_edge, FORCED },
 	{ "hypercall patching", guest_fix_hypercall },
 	{ "outs", guest_outs, 0, IO_BYTES },
@@ -942,23 +794,6 @@ static struct kvm_vm *vm;
 static struct prot_mem mem;
 static int io_done, mmio_done;
 
-/* The device counts up from 1, and expects the guest to do so. */
-static void exit_io(struct kvm_run *run)
-{
-	u8 *data = (u8 *)run + run->io.data_offset;
-	int i;
-
-	for (i = 0; i < run->io.size * run->io.count; i++) {
-		io_done++;
-		if (run->io.direction == KVM_EXIT_IO_IN)
-			data[i] = io_done;
-		else
-			TEST_ASSERT(data[i] == io_done,
-				    "%s: byte %i should be %i, is %#x",
-				    this_case->name, io_done, io_done, data[i]);
-	}
-}
-
 static void exit_mmio(struct kvm_run *run)
 {
 	u64 word = WORD;
@@ -978,17 +813,12 @@ static void exit_mmio(struct kvm_run *run)
 
 static void exit_translate(struct kvm_vcpu *vcpu)
 {
-	struct kvm_translation tr = { .linear_address = FAR_GVA + 0x123 };
-	bool valid = !(io_done & 1);
+	u64 should = io_done & 1 ? -1ull : P4 + 0x123, gpa;
 
-	exit_io(vcpu->run);
-	vcpu_ioctl(vcpu, KVM_TRANSLATE, &tr);
-	TEST_ASSERT(tr.valid == valid,
-		    "KVM_TRANSLATE should find %s translation",
-		    valid ? "a" : "no");
-	TEST_ASSERT(!valid || tr.physical_address == P4 + 0x123,
-		    "KVM_TRANSLATE should find %#llx, not %#llx",
-		    P4 + 0x123, tr.physical_address);
+	serve_counting_port(vcpu->run, &io_done);
+	gpa = vcpu_translate(vcpu, FAR_GVA + 0x123);
+	TEST_ASSERT(gpa == should, "KVM_TRANSLATE should find %#lx, not %#lx",
+		    should, gpa);
 }
 
 /* Whether the exit was a device's. */
@@ -999,7 +829,8 @@ static bool serve_device(struct kvm_vcpu *vcpu)
 	if (run->exit_reason == KVM_EXIT_MMIO)
 		exit_mmio(run);
 	else if (run->exit_reason == KVM_EXIT_IO && run->io.port == PORT)
-		this_case->exit ? this_case->exit(vcpu) : exit_io(run);
+		this_case->exit ? this_case->exit(vcpu) :
+				  serve_counting_port(run, &io_done);
 	else
 		return false;
 	return true;
@@ -1049,9 +880,8 @@ static void run_devices_before(struct kvm_vcpu *vcpu, u64 left)
 	while (this_case->io_bytes && left != ANY && left &&
 	       io_done < this_case->io_bytes - (int)left) {
 		vcpu_run(vcpu);
-		TEST_ASSERT(serve_device(vcpu), "%s: exit %u (%s)",
-			    this_case->name, vcpu->run->exit_reason,
-			    exit_reason_str(vcpu->run->exit_reason));
+		TEST_ASSERT(serve_device(vcpu), "%s: exit %s",
+			    this_case->name, exit_story(vcpu->run));
 	}
 }
 
@@ -1123,9 +953,8 @@ static void run_case(struct kvm_vcpu *vcpu)
 		case UCALL_DONE:
 			return;
 		default:
-			TEST_FAIL("%s: exit %u (%s) is unexpected",
-				  this_case->name, vcpu->run->exit_reason,
-				  exit_reason_str(vcpu->run->exit_reason));
+			TEST_FAIL("%s: unexpected exit %s", this_case->name,
+				  exit_story(vcpu->run));
 		}
 	}
 }
@@ -1155,6 +984,7 @@ static void test_case(const struct path_case *c)
 	walks_write = tdp && (!is_intel_cpu() || ept_walks_write());
 	sync_global_to_guest(vm, tdp);
 	sync_global_to_guest(vm, walks_write);
+	*guest_global(vm, insn_forced) = c->needs & FORCED;
 
 	run_case(vcpu);
 	TEST_ASSERT(io_done == c->io_bytes && mmio_done == c->mmios,

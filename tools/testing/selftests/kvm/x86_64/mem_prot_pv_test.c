@@ -380,9 +380,8 @@ static void run_to_stage(struct pv_vm *p, u64 stage, struct ucall *uc)
 
 	TEST_ASSERT(get_ucall(p->vcpu, uc) == UCALL_SYNC &&
 		    uc->args[1] == stage,
-		    "%s: the guest should go on whatever comes of it, exit: %u (%s)",
-		    p->c->name, p->vcpu->run->exit_reason,
-		    exit_reason_str(p->vcpu->run->exit_reason));
+		    "%s: the guest should go on whatever comes of it, exit: %s",
+		    p->c->name, exit_story(p->vcpu->run));
 }
 
 static void go_on_for_a_while(struct pv_vm *p)

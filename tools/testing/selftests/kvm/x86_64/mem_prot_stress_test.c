@@ -16,13 +16,13 @@
  * turned on and off and collected, with the memslot being deleted and created
  * again, and with all of it.
  */
-#include <getopt.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "mem_guest.h"
 #include "mem_prot.h"
 
 #define PG		0x1000ull
@@ -44,6 +44,7 @@ static struct prot_mem mem;
 static enum mode mode;
 static int nr_vcpus = 2;
 static int seconds = 3;
+static int only = -1;		/* this mode */
 static atomic_bool stop;
 static atomic_ulong changes, entries, refusals, mmios;
 
@@ -67,17 +68,9 @@ static bool may_execute;	/* KVM can not emulate code that is not there */
 /* incq (%rdi); ret */
 static const u8 code[] = { 0x48, 0xff, 0x07, 0xc3 };
 
-static u64 random_next(u64 *state)
-{
-	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
-	return *state >> 33;
-}
-
 static void check_word(int cpu, u64 page)
 {
-	u64 value = READ_ONCE(*(u64 *)word_gpa(cpu, page));
-
-	GUEST_ASSERT_2(value == last[cpu][page], value, last[cpu][page]);
+	expect(peek(word_gpa(cpu, page)), last[cpu][page]);
 }
 
 /* Adding tells whether it was done twice. */
@@ -146,8 +139,8 @@ static void check_refusal(struct kvm_run *run)
 
 	TEST_ASSERT(errno == EFAULT &&
 		    run->exit_reason == KVM_EXIT_MEMORY_FAULT,
-		    "Only a protection should stop a vCPU, errno: %i exit: %u",
-		    errno, run->exit_reason);
+		    "Only a protection should stop a vCPU, errno: %i exit: %s",
+		    errno, exit_story(run));
 	TEST_ASSERT(flags == EXIT_R || flags == EXIT_W || flags == EXIT_X,
 		    "The exit should name one access, flags: %#lx", flags);
 	TEST_ASSERT(run->memory_fault.gpa - MEM_GPA < MEM_SIZE,
@@ -176,9 +169,8 @@ static void *run_vcpu(void *arg)
 		if (get_ucall(vcpu, &uc) == UCALL_ABORT)
 			REPORT_GUEST_ASSERT_2(uc, "values: %#lx, %#lx");
 		TEST_ASSERT(uc.cmd == UCALL_SYNC,
-			    "The guest should go on, exit: %u (%s)",
-			    vcpu->run->exit_reason,
-			    exit_reason_str(vcpu->run->exit_reason));
+			    "The guest should go on, exit: %s",
+			    exit_story(vcpu->run));
 		if (atomic_load(&stop))
 			return NULL;
 	}
@@ -368,43 +360,20 @@ static void run_mode(enum mode m, enum vm_mem_backing_src_type src)
 	prot_mem_destroy(&mem);
 }
 
-static void help(const char *name)
-{
-	printf("usage: %s [-n vcpus] [-t seconds for each mode] [-s backing] [-m mode]\n",
-	       name);
-	printf(" -m: only this mode: 1 dirty log + 2 churn\n");
-	backing_src_help("-s");
-	exit(1);
-}
-
 int main(int argc, char *argv[])
 {
+	static const struct number_option options[] = {
+		{ 'm', "only this mode: 1 dirty log + 2 churn", &only, 0, 3 },
+		{ 'n', "vCPUs", &nr_vcpus, 1, MAX_VCPUS },
+		{ 't', "seconds for each mode", &seconds, 1, INT_MAX },
+	};
 	static const enum mode modes[] = {
 		PROTECT, DIRTY_LOG, CHURN, DIRTY_LOG | CHURN,
 	};
 	enum vm_mem_backing_src_type src = DEFAULT_VM_MEM_SRC;
-	int only = -1, opt, i;
+	int i;
 
-	while ((opt = getopt(argc, argv, "hm:n:t:s:")) != -1) {
-		switch (opt) {
-		case 'm':
-			only = atoi(optarg);
-			break;
-		case 'n':
-			nr_vcpus = atoi(optarg);
-			break;
-		case 't':
-			seconds = atoi(optarg);
-			break;
-		case 's':
-			src = parse_backing_src_type(optarg);
-			break;
-		default:
-			help(argv[0]);
-		}
-	}
-	if (nr_vcpus < 1 || nr_vcpus > MAX_VCPUS || seconds < 1)
-		help(argv[0]);
+	parse_options(argc, argv, options, ARRAY_SIZE(options), &src);
 
 	TEST_REQUIRE_PROTECTIONS();
 	if (is_hugetlb(src))

@@ -12,17 +12,13 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
-#include "mem_attrs.h"
+#include "mem_prot.h"
 #include "page_track.h"
 
 #define PG		0x1000ull
 #define HUGE_SIZE	0x200000ull
 #define SLOT		10
 #define SLOT_GPA	0x10000000ull
-
-#define NW		KVM_MEMORY_ATTRIBUTE_NW
-#define NX		KVM_MEMORY_ATTRIBUTE_NX
-#define NO_ACCESS	(KVM_MEMORY_ATTRIBUTE_NR | NW | NX)
 
 #define TRACKED		(SLOT_GPA + 77 * PG)
 #define NEIGHBOUR	(SLOT_GPA + 78 * PG)
@@ -75,8 +71,8 @@ static void write_is_made(u64 gpa)
 {
 	vcpu_run(vcpu);
 	TEST_ASSERT(get_ucall(vcpu, NULL) == UCALL_SYNC,
-		    "The guest should have written; exit reason %u",
-		    vcpu->run->exit_reason);
+		    "The guest should have written, exit: %s",
+		    exit_story(vcpu->run));
 	ASSERT_EQ(in_memory(gpa), number);
 }
 
@@ -84,7 +80,7 @@ static void write_is_refused(u64 gpa)
 {
 	u64 before = in_memory(gpa);
 
-	vcpu_expect_memory_fault(vcpu, KVM_MEMORY_EXIT_FLAG_WRITE, gpa);
+	vcpu_expect_memory_fault(vcpu, EXIT_W, gpa);
 	ASSERT_EQ(in_memory(gpa), before);
 }
 
@@ -253,8 +249,8 @@ int main(int argc, char *argv[])
 
 	test_protect_tracked(NW);
 	test_protect_tracked(NW | NX);
-	if ((supported & NO_ACCESS) == NO_ACCESS)
-		test_protect_tracked(NO_ACCESS);
+	if ((supported & NOTHING) == NOTHING)
+		test_protect_tracked(NOTHING);
 	test_track_protected();
 	test_untrack_protected();
 	test_neighbours();

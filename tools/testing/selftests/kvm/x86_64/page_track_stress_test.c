@@ -18,6 +18,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "exit_story.h"
 #include "page_track.h"
 
 #define PG		0x1000ull
@@ -76,8 +77,7 @@ static void *vcpu_thread(void *arg)
 			continue;
 		}
 		TEST_ASSERT(get_ucall(vcpu, NULL) == UCALL_DONE,
-			    "Unexpected exit, reason %u",
-			    vcpu->run->exit_reason);
+			    "Unexpected exit %s", exit_story(vcpu->run));
 		return NULL;
 	}
 }

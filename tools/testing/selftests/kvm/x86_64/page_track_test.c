@@ -15,6 +15,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "exit_story.h"
 #include "page_track.h"
 
 #define PG		0x1000ull
@@ -164,8 +165,8 @@ static void write_at(struct machine *m, u64 gpa)
 	sync_global_to_guest(m->vm, write_how);
 	vcpu_run(m->vcpu);
 	TEST_ASSERT(get_ucall(m->vcpu, NULL) == UCALL_SYNC,
-		    "The guest should have written; exit reason %u",
-		    m->vcpu->run->exit_reason);
+		    "The guest should have written, exit: %s",
+		    exit_story(m->vcpu->run));
 }
 
 /* The write must reach memory, tracked or not. */
@@ -197,8 +198,8 @@ static void smm_writes(struct machine *m, u64 gpa)
 
 	vcpu_run(m->vcpu);
 	TEST_ASSERT(run->exit_reason == KVM_EXIT_IO && run->io.port == SMI_PORT,
-		    "The SMI handler should have run; exit reason %u",
-		    run->exit_reason);
+		    "The SMI handler should have run, exit: %s",
+		    exit_story(run));
 	TEST_ASSERT(*(u32 *)host(m, gpa) == what,
 		    "SMM at %#lx: memory has %#x instead of %#x", gpa,
 		    *(u32 *)host(m, gpa), what);

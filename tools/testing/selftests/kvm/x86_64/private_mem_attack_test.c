@@ -463,10 +463,8 @@ static void test_attacks(void)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_keep_secret);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_keep_secret, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	memset(s.hva, DECOY, s.size);
 	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
 	vcpu_run_to_sync(vcpu, 0);
@@ -527,10 +525,8 @@ static void test_freed_pages_are_zero(void)
 	struct kvm_vm *vm;
 	u64 gpa;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_fill_and_look);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_fill_and_look, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
 
 	vcpu_run_to_sync(vcpu, 1);
@@ -573,10 +569,8 @@ static void test_vm_outlives_fd(void)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_keep_secret);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_keep_secret, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	memset(s.hva, DECOY, s.size);
 	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
 	vcpu_run_to_sync(vcpu, 0);
@@ -589,8 +583,8 @@ static void test_vm_outlives_fd(void)
 	if (_vcpu_run(vcpu)) {
 		TEST_ASSERT(errno == EFAULT &&
 			    vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT,
-			    "A lost guest_memfd should be a memory fault, errno: %i exit: %u",
-			    errno, vcpu->run->exit_reason);
+			    "A lost guest_memfd should be a memory fault, errno: %i exit: %s",
+			    errno, exit_story(vcpu->run));
 	} else {
 		TEST_ASSERT(get_ucall(vcpu, NULL) == UCALL_SYNC,
 			    "The guest should find its secret or nothing");
@@ -610,10 +604,8 @@ static void test_fd_outlives_vm(void)
 	struct kvm_vm *vm;
 	struct stat st;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_keep_secret);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_keep_secret, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
 	vcpu_run_to_sync(vcpu, 0);
 	kvm_vm_free(vm);
@@ -645,11 +637,8 @@ static void test_sudden_death(void)
 		child = fork();
 		TEST_ASSERT(child >= 0, "fork() should succeed");
 		if (!child) {
-			vm = vm_create_protected(&vcpu, SLOT_SIZE / PG,
-						 guest_keep_secret);
-			private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-					    VM_MEM_SRC_ANONYMOUS);
-			private_slot_map(&s);
+			vm = vm_create_with_slot(&vcpu, guest_keep_secret, &s,
+						 SLOT, SLOT_GPA, SLOT_SIZE);
 			vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
 			vcpu_run_to_sync(vcpu, 0);
 			if (i & 1)

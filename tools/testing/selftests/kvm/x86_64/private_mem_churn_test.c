@@ -20,6 +20,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "mem_attrs.h"
+#include "mem_guest.h"
 
 #define PG		0x1000ull
 #define SLOT		10
@@ -45,11 +46,11 @@ static const u64 backings[] = {
 
 static void guest_code(void)
 {
-	u64 i, x = 1;
+	u64 i, gpa, x = 1;
 
 	for (i = 0;; i++) {
-		x = x * 6364136223846793005ull + 1442695040888963407ull;
-		WRITE_ONCE(*(u64 *)(SLOT_GPA + (x >> 33) % NR_PAGES * PG), x);
+		gpa = SLOT_GPA + random_next(&x) % NR_PAGES * PG;
+		poke(gpa, x);
 		if (!(i % 256))
 			GUEST_SYNC(0);
 	}
@@ -67,12 +68,12 @@ static void *vcpu_thread(void *arg)
 		if (ret)
 			TEST_ASSERT(errno == EFAULT &&
 				    state->exit_reason == KVM_EXIT_MEMORY_FAULT,
-				    "KVM_RUN: errno %i exit %u", errno,
-				    state->exit_reason);
+				    "KVM_RUN: errno %i exit %s", errno,
+				    exit_story(state));
 		else
 			TEST_ASSERT(state->exit_reason == KVM_EXIT_IO ||
 				    state->exit_reason == KVM_EXIT_MMIO,
-				    "KVM_RUN: exit %u", state->exit_reason);
+				    "KVM_RUN: exit %s", exit_story(state));
 	}
 	return NULL;
 }

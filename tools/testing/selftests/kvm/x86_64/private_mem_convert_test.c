@@ -21,7 +21,6 @@
 #define _GNU_SOURCE
 #include <linux/kvm_para.h>
 #include <linux/sizes.h>
-#include <getopt.h>
 #include <pthread.h>
 
 #include "test_util.h"
@@ -260,9 +259,7 @@ static void *run_worker(void *arg)
 			continue;
 		}
 		TEST_ASSERT(w->vcpu->run->exit_reason == KVM_EXIT_IO,
-			    "Exit %u (%s) is unexpected",
-			    w->vcpu->run->exit_reason,
-			    exit_reason_str(w->vcpu->run->exit_reason));
+			    "Unexpected exit %s", exit_story(w->vcpu->run));
 
 		switch (get_ucall(w->vcpu, &uc)) {
 		case UCALL_SYNC:
@@ -336,36 +333,15 @@ static void test_conversions(enum vm_mem_backing_src_type src, bool punches)
 		private_slot_destroy(&slots[i]);
 }
 
-static void help(const char *name)
-{
-	printf("usage: %s [-n vcpus] [-m memslots] [-s backing]\n", name);
-	backing_src_help("-s");
-	exit(1);
-}
-
 int main(int argc, char *argv[])
 {
+	static const struct number_option options[] = {
+		{ 'n', "vCPUs", &nr_vcpus, 1, MAX_VCPUS },
+		{ 'm', "memslots", &nr_slots, 1, MAX_VCPUS },
+	};
 	enum vm_mem_backing_src_type src = DEFAULT_VM_MEM_SRC;
-	int opt;
 
-	while ((opt = getopt(argc, argv, "hn:m:s:")) != -1) {
-		switch (opt) {
-		case 'n':
-			nr_vcpus = atoi(optarg);
-			break;
-		case 'm':
-			nr_slots = atoi(optarg);
-			break;
-		case 's':
-			src = parse_backing_src_type(optarg);
-			break;
-		default:
-			help(argv[0]);
-		}
-	}
-	if (nr_vcpus < 1 || nr_vcpus > MAX_VCPUS || nr_slots < 1 ||
-	    nr_slots > MAX_VCPUS)
-		help(argv[0]);
+	parse_options(argc, argv, options, ARRAY_SIZE(options), &src);
 
 	TEST_REQUIRE_PROTECTED_VM();
 	TEST_REQUIRE(kvm_check_cap(KVM_CAP_EXIT_HYPERCALL) &

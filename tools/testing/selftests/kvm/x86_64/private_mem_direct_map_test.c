@@ -7,6 +7,7 @@
  * map.  With KVM_GUEST_MEMFD_NO_DIRECT_MAP it must not be found.  When the memory
  * is freed, also by killing the VMM, it is found neither, and is in use again.
  */
+#define _GNU_SOURCE /* for aligned_alloc() */
 #include <elf.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -75,7 +76,7 @@ static u64 search_segment(int fd, const Elf64_Phdr *segment, u64 *buf)
 		len = min_t(u64, CHUNK, segment->p_filesz - offset);
 		len = pread(fd, buf, len, segment->p_offset + offset);
 		TEST_ASSERT(len > 0 && !(len % PG),
-			    "/proc/kcore should be readable at %#llx, errno: %i",
+			    "/proc/kcore should be readable at %#lx, errno: %i",
 			    segment->p_vaddr + offset, errno);
 		for (i = 0; i < len / sizeof(u64); i += WORDS)
 			found += is_pattern(buf + i);

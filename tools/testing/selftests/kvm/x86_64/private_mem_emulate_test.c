@@ -15,6 +15,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "mem_attrs.h"
+#include "mem_guest.h"
 
 #define PG		0x1000ull
 #define SLOT		10
@@ -38,18 +39,6 @@
 #define WORD		0x0123456789abcdefull
 #define WORD2		0xfedcba9876543210ull
 
-#define FEP		"ud2; .ascii \"kvm\"; "
-
-static u64 peek(u64 gpa)
-{
-	return READ_ONCE(*(u64 *)gpa);
-}
-
-static void poke(u64 gpa, u64 value)
-{
-	WRITE_ONCE(*(u64 *)gpa, value);
-}
-
 struct emulate_case {
 	const char *name;
 	void (*guest)(void);
@@ -57,25 +46,6 @@ struct emulate_case {
 	bool forced;
 	void (*prepare)(struct kvm_vcpu *vcpu);
 };
-
-static void fill_bytes(u64 gpa, int n, u8 first)
-{
-	int i;
-
-	for (i = 0; i < n; i++)
-		WRITE_ONCE(((u8 *)gpa)[i], first + i);
-}
-
-static void expect_bytes(u64 gpa, int n, u8 first)
-{
-	u8 value;
-	int i;
-
-	for (i = 0; i < n; i++) {
-		value = READ_ONCE(((u8 *)gpa)[i]);
-		GUEST_ASSERT_2(value == (u8)(first + i), i, value);
-	}
-}
 
 /* ---- Port I/O ---- */
 
@@ -136,25 +106,14 @@ static void guest_ins_from_shared(void)
 	GUEST_DONE();
 }
 
-/* The VMM counts up from 1, and expects the guest to do so. */
 static void exit_io(struct kvm_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
-	u8 *data = (u8 *)run + run->io.data_offset;
-	int i, n = run->io.size * run->io.count;
 
 	TEST_ASSERT(run->exit_reason == KVM_EXIT_IO && run->io.port == PORT,
-		    "The guest should do I/O to port %#x, exit: %u (%s)", PORT,
-		    run->exit_reason, exit_reason_str(run->exit_reason));
-	for (i = 0; i < n; i++) {
-		io_done++;
-		if (run->io.direction == KVM_EXIT_IO_IN)
-			data[i] = io_done;
-		else
-			TEST_ASSERT(data[i] == io_done,
-				    "Byte %i should be %i, is %#x", io_done,
-				    io_done, data[i]);
-	}
+		    "The guest should do I/O to port %#x, exit: %s", PORT,
+		    exit_story(run));
+	serve_counting_port(run, &io_done);
 }
 
 /* ---- MMIO ---- */
@@ -173,7 +132,7 @@ static void guest_mmio_load(void)
 	u64 from = MMIO_GPA, to = P0;
 
 	asm volatile("movsq" : "+S"(from), "+D"(to) :: "memory");
-	GUEST_ASSERT_2(peek(P0) == WORD, peek(P0), WORD);
+	expect(peek(P0), WORD);
 	GUEST_DONE();
 }
 
@@ -183,7 +142,7 @@ static void guest_mmio_push(void)
 
 	asm volatile("mov %%rsp, %0; mov %1, %%rsp; pushq (%2); mov %0, %%rsp"
 		     : "=&r"(rsp) : "r"(P0 + 64), "r"(MMIO_GPA) : "memory");
-	GUEST_ASSERT_2(peek(P0 + 56) == WORD, peek(P0 + 56), WORD);
+	expect(peek(P0 + 56), WORD);
 	GUEST_DONE();
 }
 
@@ -241,8 +200,7 @@ static void exit_mmio(struct kvm_vcpu *vcpu)
 
 	TEST_ASSERT(run->exit_reason == KVM_EXIT_MMIO &&
 		    run->mmio.phys_addr == MMIO_GPA,
-		    "The guest should do MMIO, exit: %u (%s)",
-		    run->exit_reason, exit_reason_str(run->exit_reason));
+		    "The guest should do MMIO, exit: %s", exit_story(run));
 	if (run->mmio.is_write)
 		TEST_ASSERT(!memcmp(run->mmio.data, &word, run->mmio.len),
 			    "The guest should write its word, not %#lx",
@@ -255,41 +213,12 @@ static void exit_mmio(struct kvm_vcpu *vcpu)
 
 static void guest_fix_hypercall(void)
 {
-	static const u8 vmcall[] = { 0x0f, 0x01, 0xc1, 0xc3 };
-	static const u8 vmmcall[] = { 0x0f, 0x01, 0xd9, 0xc3 };
-	const u8 *right = is_intel_cpu() ? vmcall : vmmcall;
-	const u8 *wrong = is_intel_cpu() ? vmmcall : vmcall;
-	u64 ret;
-
-	memcpy((void *)CODE, wrong, 4);
-	asm volatile("call *%1" : "=a"(ret)
-		     : "r"(CODE), "a"(0x7777), "b"(0), "c"(0), "d"(0), "S"(0)
-		     : "memory");
-	GUEST_ASSERT_2(ret == -1000, ret, -1000);	/* KVM_ENOSYS */
-	GUEST_ASSERT(!memcmp((void *)CODE, right, 4));
+	put_wrong_hypercall(CODE);
+	call_wrong_hypercall(CODE);
 	GUEST_DONE();
 }
 
-/* ---- Page tables ---- */
-
-/*
- * Four levels of page tables in private pages lead from an address that the
- * guest's other tables do not map to P4.
- */
-#define FAR_GVA		0x600000000000ull
-
-/* Where the guest sees the root of the tables it starts with. */
-#define ROOT_GVA	0x190000000ull
-
-static void build_page_tables(void)
-{
-	memcpy((void *)P0, (void *)ROOT_GVA, PG);
-	poke(P0 + (FAR_GVA >> 39) * 8, P1 | PTE_PRESENT_MASK | PTE_WRITABLE_MASK);
-	poke(P1, P2 | PTE_PRESENT_MASK | PTE_WRITABLE_MASK);
-	poke(P2, P3 | PTE_PRESENT_MASK | PTE_WRITABLE_MASK);
-	poke(P3, P4 | PTE_PRESENT_MASK | PTE_WRITABLE_MASK);
-	asm volatile("mov %0, %%cr3" :: "r"(P0) : "memory");
-}
+/* ---- Page tables: P0 to P3 lead from FAR_GVA to P4 ---- */
 
 static void assert_table_flags(u64 gpa, bool dirty)
 {
@@ -299,7 +228,7 @@ static void assert_table_flags(u64 gpa, bool dirty)
 
 static void guest_walk_read(void)
 {
-	build_page_tables();
+	build_far_tables(P0, 0);
 	fill_bytes(P4, IO_BYTES, 1);
 	rep_outsb(FAR_GVA, IO_BYTES);
 	assert_table_flags(P3, false);
@@ -309,7 +238,7 @@ static void guest_walk_read(void)
 /* Nobody but KVM's software walk uses the address: it sets A and D. */
 static void guest_walk_write(void)
 {
-	build_page_tables();
+	build_far_tables(P0, 0);
 	rep_insb(FAR_GVA, IO_BYTES);
 	expect_bytes(P4, IO_BYTES, 1);
 	GUEST_ASSERT(peek(P2) & PTE_ACCESSED_MASK);
@@ -329,11 +258,11 @@ static void guest_pf_handler(struct ex_regs *regs)
 
 static void guest_walk_fault(void)
 {
-	build_page_tables();
+	build_far_tables(P0, 0);
 	fill_bytes(P4, IO_BYTES, 1);
 	poke(P3, peek(P3) & ~PTE_PRESENT_MASK);
 	rep_outsb(FAR_GVA, IO_BYTES);
-	GUEST_ASSERT_2(pf_address == FAR_GVA, pf_address, FAR_GVA);
+	expect(pf_address, FAR_GVA);
 	GUEST_DONE();
 }
 
@@ -347,7 +276,7 @@ static void prepare_pf(struct kvm_vcpu *vcpu)
 /* The VMM asks for the translation, with the tables loaded. */
 static void guest_translate(void)
 {
-	build_page_tables();
+	build_far_tables(P0, 0);
 	asm volatile("out %%al, %%dx" :: "d"(PORT), "a"(1));
 	poke(P2, 0);
 	asm volatile("mov %0, %%cr3" :: "r"(P0) : "memory");
@@ -357,17 +286,12 @@ static void guest_translate(void)
 
 static void exit_translate(struct kvm_vcpu *vcpu)
 {
-	struct kvm_translation tr = { .linear_address = FAR_GVA + 0x123 };
-	bool valid = !io_done;
+	u64 should = io_done ? -1ull : P4 + 0x123, gpa;
 
 	exit_io(vcpu);
-	vcpu_ioctl(vcpu, KVM_TRANSLATE, &tr);
-	TEST_ASSERT(tr.valid == valid,
-		    "KVM_TRANSLATE should find %s translation",
-		    valid ? "a" : "no");
-	TEST_ASSERT(!valid || tr.physical_address == P4 + 0x123,
-		    "KVM_TRANSLATE should find %#llx, not %#llx",
-		    P4 + 0x123, tr.physical_address);
+	gpa = vcpu_translate(vcpu, FAR_GVA + 0x123);
+	TEST_ASSERT(gpa == should, "KVM_TRANSLATE should find %#lx, not %#lx",
+		    should, gpa);
 }
 
 /* ---- Instructions that are forced into the emulator ---- */
@@ -378,11 +302,11 @@ static void guest_forced_load_store(void)
 
 	poke(P0, WORD);
 	asm volatile(FEP "mov (%1), %0" : "=r"(value) : "r"(P0) : "memory");
-	GUEST_ASSERT_2(value == WORD, value, WORD);
+	expect(value, WORD);
 	asm volatile(FEP "mov %0, (%1)" :: "r"(WORD2), "r"(P0) : "memory");
-	GUEST_ASSERT_2(peek(P0) == WORD2, peek(P0), WORD2);
+	expect(peek(P0), WORD2);
 	asm volatile(FEP "mov %b0, 3(%1)" :: "r"(0x77ull), "r"(P0) : "memory");
-	GUEST_ASSERT_2(peek(P0) == 0xfedcba9877543210ull, peek(P0), 0);
+	expect(peek(P0), 0xfedcba9877543210ull);
 	GUEST_DONE();
 }
 
@@ -405,11 +329,11 @@ static void guest_forced_cmpxchg(void)
 	asm volatile(FEP "lock cmpxchgl %k2, (%1)"
 		     : "=a"(rax) : "r"(P0), "r"(0x11111111), "a"((u32)WORD2)
 		     : "memory", "cc");
-	GUEST_ASSERT_2(peek(P0) == 0xfedcba9811111111ull, peek(P0), 0);
+	expect(peek(P0), 0xfedcba9811111111ull);
 	asm volatile(FEP "lock cmpxchgb %b2, (%1)"
 		     : "=a"(rax) : "r"(P0), "r"(0x22), "a"(0x11)
 		     : "memory", "cc");
-	GUEST_ASSERT_2(peek(P0) == 0xfedcba9811111122ull, peek(P0), 0);
+	expect(peek(P0), 0xfedcba9811111122ull);
 	GUEST_DONE();
 }
 
@@ -422,7 +346,7 @@ static void guest_forced_cmpxchg8b(void)
 		     : "+a"(eax), "+d"(edx)
 		     : "r"(P0), "b"((u32)WORD2), "c"((u32)(WORD2 >> 32))
 		     : "memory", "cc");
-	GUEST_ASSERT_2(peek(P0) == WORD2, peek(P0), WORD2);
+	expect(peek(P0), WORD2);
 	GUEST_DONE();
 }
 
@@ -435,7 +359,7 @@ static void guest_forced_cmpxchg_split(void)
 	asm volatile(FEP "lock cmpxchgq %2, (%1)"
 		     : "=a"(rax) : "r"(P1 - 4), "r"(WORD2), "a"(WORD)
 		     : "memory", "cc");
-	GUEST_ASSERT_2(peek(P1 - 4) == WORD2, peek(P1 - 4), WORD2);
+	expect(peek(P1 - 4), WORD2);
 	GUEST_DONE();
 }
 
@@ -445,7 +369,7 @@ static void guest_forced_rmw(void)
 
 	poke(P0, 40);
 	asm volatile(FEP "lock addq $2, (%0)" :: "r"(P0) : "memory", "cc");
-	GUEST_ASSERT_2(peek(P0) == 42, peek(P0), 42);
+	expect(peek(P0), 42);
 	asm volatile(FEP "lock xaddq %0, (%1)" : "+r"(value)
 		     : "r"(P0) : "memory", "cc");
 	GUEST_ASSERT_2(peek(P0) == 49 && value == 42, peek(P0), value);
@@ -453,9 +377,9 @@ static void guest_forced_rmw(void)
 		     : "r"(P0) : "memory");
 	GUEST_ASSERT_2(peek(P0) == 42 && value == 49, peek(P0), value);
 	asm volatile(FEP "lock btsq $2, (%0)" :: "r"(P0) : "memory", "cc");
-	GUEST_ASSERT_2(peek(P0) == 46, peek(P0), 46);
+	expect(peek(P0), 46);
 	asm volatile(FEP "incq (%0)" :: "r"(P0) : "memory", "cc");
-	GUEST_ASSERT_2(peek(P0) == 47, peek(P0), 47);
+	expect(peek(P0), 47);
 	GUEST_DONE();
 }
 
@@ -465,13 +389,13 @@ static void guest_forced_split(void)
 
 	/* Private and private, private and shared, shared and private */
 	asm volatile(FEP "mov %0, (%1)" :: "r"(WORD), "r"(P1 - 3) : "memory");
-	GUEST_ASSERT_2(peek(P1 - 3) == WORD, peek(P1 - 3), WORD);
+	expect(peek(P1 - 3), WORD);
 	asm volatile(FEP "mov %0, (%1)" :: "r"(WORD), "r"(SHARED - 3) : "memory");
-	GUEST_ASSERT_2(peek(SHARED - 3) == WORD, peek(SHARED - 3), WORD);
+	expect(peek(SHARED - 3), WORD);
 	asm volatile(FEP "mov %0, (%1)" :: "r"(WORD), "r"(AFTER - 3) : "memory");
-	GUEST_ASSERT_2(peek(AFTER - 3) == WORD, peek(AFTER - 3), WORD);
+	expect(peek(AFTER - 3), WORD);
 	asm volatile(FEP "mov (%1), %0" : "=r"(value) : "r"(AFTER - 3) : "memory");
-	GUEST_ASSERT_2(value == WORD, value, WORD);
+	expect(value, WORD);
 	GUEST_DONE();
 }
 
@@ -495,7 +419,7 @@ static void guest_forced_string(void)
 	to = P0;
 	n = 8;
 	asm volatile(FEP "rep stosb" : "+D"(to), "+c"(n) : "a"(0xab) : "memory");
-	GUEST_ASSERT_2(peek(P0) == 0xababababababababull, peek(P0), 0);
+	expect(peek(P0), 0xababababababababull);
 	GUEST_DONE();
 }
 
@@ -509,8 +433,8 @@ static void guest_forced_stack(void)
 		     "mov %0, %%rsp"
 		     : "=&r"(rsp), "=&r"(value) : "r"(P0 + 64), "r"(WORD)
 		     : "memory");
-	GUEST_ASSERT_2(value == WORD, value, WORD);
-	GUEST_ASSERT_2(peek(P0 + 56) == WORD, peek(P0 + 56), WORD);
+	expect(value, WORD);
+	expect(peek(P0 + 56), WORD);
 
 	/* Call and return through private memory, the stack there as well. */
 	poke(P1, 0);
@@ -523,7 +447,7 @@ static void guest_forced_stack(void)
 		     "2: mov %0, %%rsp"
 		     : "=&r"(rsp), "=&r"(value) : "r"(P0 + 64), "r"(P1)
 		     : "memory");
-	GUEST_ASSERT_2(peek(P1 + 8) == 77, peek(P1 + 8), 77);
+	expect(peek(P1 + 8), 77);
 	GUEST_DONE();
 }
 
@@ -531,10 +455,10 @@ static void guest_forced_sse(void)
 {
 	set_xmm(3, WORD);
 	asm volatile(FEP "movdqu %%xmm3, (%0)" :: "r"(P1 - 4) : "memory");
-	GUEST_ASSERT_2(peek(P1 - 4) == WORD, peek(P1 - 4), WORD);
+	expect(peek(P1 - 4), WORD);
 	poke(P1 - 4, WORD2);
 	asm volatile(FEP "movdqu (%0), %%xmm3" :: "r"(P1 - 4) : "xmm3");
-	GUEST_ASSERT_2(get_xmm(3) == WORD2, get_xmm(3), WORD2);
+	expect(get_xmm(3), WORD2);
 	GUEST_DONE();
 }
 
@@ -549,7 +473,7 @@ static void guest_forced_segment(void)
 	private_gdt.size = PG - 1;
 	asm volatile("lgdt %0" :: "m"(private_gdt));
 	asm volatile(FEP "mov %0, %%es" :: "r"((u32)ds) : "memory");
-	GUEST_ASSERT_2(get_es() == ds, get_es(), ds);
+	expect(get_es(), ds);
 	asm volatile("lgdt %0" :: "m"(gdt));
 
 	asm volatile(FEP "sgdt (%0)" :: "r"(P1) : "memory");
@@ -607,10 +531,8 @@ static void test_case(const struct emulate_case *c)
 	struct kvm_vm *vm;
 	struct ucall uc;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, c->guest);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, c->guest, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	virt_map(vm, MMIO_GPA, MMIO_GPA, 1);
 	virt_map(vm, ROOT_GVA, vm->pgd, 1);
 	memset(s.hva, JUNK, s.size);
@@ -625,9 +547,8 @@ static void test_case(const struct emulate_case *c)
 		vcpu_run(vcpu);
 		switch (get_ucall(vcpu, &uc)) {
 		case UCALL_NONE:
-			TEST_ASSERT(c->exit, "%s: exit %u (%s) is unexpected",
-				    c->name, vcpu->run->exit_reason,
-				    exit_reason_str(vcpu->run->exit_reason));
+			TEST_ASSERT(c->exit, "%s: unexpected exit %s",
+				    c->name, exit_story(vcpu->run));
 			c->exit(vcpu);
 			continue;
 		case UCALL_ABORT:

@@ -12,6 +12,7 @@
 #include "processor.h"
 #include "svm_util.h"
 #include "mem_attrs.h"
+#include "mem_guest.h"
 
 #define PG		0x1000ull
 #define SLOT		10
@@ -33,16 +34,6 @@
 #define JUNK		0x5a
 
 #define WORD		0x0123456789abcdefull
-
-static u64 peek(u64 gpa)
-{
-	return READ_ONCE(*(u64 *)gpa);
-}
-
-static void poke(u64 gpa, u64 value)
-{
-	WRITE_ONCE(*(u64 *)gpa, value);
-}
 
 enum l2_step { L2_STARTED = 1, L2_WROTE_DATA, L2_WROTE_FS_BASE };
 
@@ -89,10 +80,9 @@ static void build_npt(struct vmcb *vmcb)
 static void run_l2(struct vmcb *vmcb, u64 exit_code, enum l2_step step)
 {
 	run_guest(vmcb, VMCB_GPA);
-	GUEST_ASSERT_2(vmcb->control.exit_code == exit_code,
-		       vmcb->control.exit_code, exit_code);
+	expect(vmcb->control.exit_code, exit_code);
 	if (exit_code == SVM_EXIT_VMMCALL)
-		GUEST_ASSERT_2(vmcb->save.rax == step, vmcb->save.rax, step);
+		expect(vmcb->save.rax, step);
 }
 
 /* Two bits an MSR, for reads and writes; these MSRs' begin at 0x800. */
@@ -103,16 +93,18 @@ static void intercept_reads(u32 msr)
 	((u8 *)MSRPM_GPA)[0x800 + bit / 8] |= 1 << (bit % 8);
 }
 
+static const struct svm_test_data svm_in_private = {
+	.vmcb = (void *)VMCB_GPA,
+	.vmcb_gpa = VMCB_GPA,
+	.save_area = (void *)SAVE_GPA,
+	.save_area_gpa = SAVE_GPA,
+	.msr = (void *)MSRPM_GPA,
+	.msr_gpa = MSRPM_GPA,
+};
+
 static void l1_code(u64 npt)
 {
-	struct svm_test_data svm = {
-		.vmcb = (void *)VMCB_GPA,
-		.vmcb_gpa = VMCB_GPA,
-		.save_area = (void *)SAVE_GPA,
-		.save_area_gpa = SAVE_GPA,
-		.msr = (void *)MSRPM_GPA,
-		.msr_gpa = MSRPM_GPA,
-	};
+	struct svm_test_data svm = svm_in_private;
 	struct vmcb *vmcb = svm.vmcb;
 
 	memset(svm.msr, 0, 2 * PG);
@@ -129,7 +121,7 @@ static void l1_code(u64 npt)
 	GUEST_SYNC(1);
 
 	run_l2(vmcb, SVM_EXIT_VMMCALL, L2_WROTE_DATA);
-	GUEST_ASSERT_2(peek(DATA_GPA) == ~WORD, peek(DATA_GPA), ~WORD);
+	expect(peek(DATA_GPA), ~WORD);
 	vmcb->save.rip += 3;
 
 	run_l2(vmcb, SVM_EXIT_VMMCALL, L2_WROTE_FS_BASE);
@@ -138,20 +130,16 @@ static void l1_code(u64 npt)
 	GUEST_SYNC(2);
 
 	run_l2(vmcb, SVM_EXIT_MSR, 0);
-	GUEST_ASSERT_2(!vmcb->control.exit_info_1, vmcb->control.exit_info_1,
-		       0);
+	expect(vmcb->control.exit_info_1, 0);
 	GUEST_DONE();
 }
 
 static struct kvm_vm *create_vm(struct kvm_vcpu **vcpu, void *guest_code,
 				struct private_slot *s)
 {
-	struct kvm_vm *vm = vm_create_protected(vcpu, SLOT_SIZE / PG,
-						guest_code);
+	struct kvm_vm *vm = vm_create_with_slot(vcpu, guest_code, s, SLOT,
+						SLOT_GPA, SLOT_SIZE);
 
-	private_slot_create(s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(s);
 	memset(s->hva, JUNK, s->size);
 	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
 	vm_init_descriptor_tables(vm);
@@ -192,14 +180,7 @@ static void l2_count(void)
 
 static void l1_count(u64 npt)
 {
-	struct svm_test_data svm = {
-		.vmcb = (void *)VMCB_GPA,
-		.vmcb_gpa = VMCB_GPA,
-		.save_area = (void *)SAVE_GPA,
-		.save_area_gpa = SAVE_GPA,
-		.msr = (void *)MSRPM_GPA,
-		.msr_gpa = MSRPM_GPA,
-	};
+	struct svm_test_data svm = svm_in_private;
 
 	memset(svm.msr, 0, 2 * PG);
 	generic_svm_setup(&svm, l2_count, (void *)STACK_GPA + 2 * PG);
@@ -217,9 +198,8 @@ static void count(struct kvm_vcpu *vcpu, int times)
 		vcpu_run(vcpu);
 		TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO &&
 			    vcpu->run->io.port == 0x2000,
-			    "L2 should go on counting, exit: %u (%s)",
-			    vcpu->run->exit_reason,
-			    exit_reason_str(vcpu->run->exit_reason));
+			    "L2 should go on counting, exit: %s",
+			    exit_story(vcpu->run));
 	}
 }
 
@@ -257,17 +237,12 @@ static void test_convert_under_l2(bool npt)
 /* A VMCB in a private page without backing is no memory. */
 static void l1_bad_vmcb(void)
 {
-	u8 vector;
-
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_VM_HSAVE_PA, SAVE_GPA);
 
-	vector = kvm_asm_safe("vmload", "a"(BAD_GPA));
-	GUEST_ASSERT_2(vector == 13, vector, 13);
-	vector = kvm_asm_safe("vmsave", "a"(BAD_GPA));
-	GUEST_ASSERT_2(vector == 13, vector, 13);
-	vector = kvm_asm_safe("vmrun", "a"(BAD_GPA));
-	GUEST_ASSERT_2(vector == 13, vector, 13);
+	expect(kvm_asm_safe("vmload", "a"(BAD_GPA)), GP_VECTOR);
+	expect(kvm_asm_safe("vmsave", "a"(BAD_GPA)), GP_VECTOR);
+	expect(kvm_asm_safe("vmrun", "a"(BAD_GPA)), GP_VECTOR);
 	GUEST_DONE();
 }
 

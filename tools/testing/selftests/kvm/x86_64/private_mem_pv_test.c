@@ -451,10 +451,8 @@ static void test_case(const struct pv_case *c)
 	struct kvm_vm *vm;
 	struct ucall uc;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, c->guest);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, c->guest, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	memset(s.hva, JUNK, s.size);
 	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
 	vcpu_args_set(vcpu, 1, c->arg);
@@ -559,10 +557,8 @@ static void test_kept_translation(const struct kept_case *c)
 	struct kvm_vm *vm;
 	int i;
 
-	vm = vm_create_protected(&vcpu, SLOT_SIZE / PG, guest_idle);
-	private_slot_create(&s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-			    VM_MEM_SRC_ANONYMOUS);
-	private_slot_map(&s);
+	vm = vm_create_with_slot(&vcpu, guest_idle, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
 	vcpu_args_set(vcpu, 2, c->msr, c->value);
 	shared = (void *)(private_slot_hva(&s, PV_GPA) + c->offset);
 	if (c->start)

@@ -9,6 +9,7 @@
 #define SELFTEST_KVM_MEM_ATTRS_H
 
 #include "kvm_util_base.h"
+#include "exit_story.h"
 
 #define MEM_ATTR_PRIVATE	KVM_MEMORY_ATTRIBUTE_PRIVATE
 
@@ -74,6 +75,13 @@ static inline int __vm_set_region2(struct kvm_vm *vm,
 	return __vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION2, region);
 }
 
+/*
+ * Memory for a memslot, aligned to the pages it is made of.  *@start and
+ * *@mapped say what is to be unmapped in the end.
+ */
+void *backing_mmap(enum vm_mem_backing_src_type src, size_t size,
+		   void **start, size_t *mapped);
+
 int __private_slot_set(struct private_slot *s);
 void private_slot_set(struct private_slot *s);
 void private_slot_unset(struct private_slot *s);
@@ -85,6 +93,11 @@ void private_slot_create_flags(struct private_slot *s, struct kvm_vm *vm,
 			       enum vm_mem_backing_src_type src, u64 flags);
 void private_slot_map(struct private_slot *s);
 void private_slot_destroy(struct private_slot *s);
+
+/* A VM with a vCPU and a memslot that its guest sees. */
+struct kvm_vm *vm_create_with_slot(struct kvm_vcpu **vcpu, void *guest_code,
+				   struct private_slot *s, u32 slot, u64 gpa,
+				   u64 size);
 
 static inline u8 *private_slot_hva(struct private_slot *s, u64 gpa)
 {
@@ -131,12 +144,19 @@ u64 vm_get_memory_attributes(struct kvm_vm *vm, u64 gpa);
 /* vCPUs */
 int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, u64 *gpa,
 			    u64 *size);
+void vcpu_run_to_memory_fault(struct kvm_vcpu *vcpu);
 void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, u64 flags,
 			      u64 gpa);
 u64 vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc);
 void vcpu_run_to_sync(struct kvm_vcpu *vcpu, u64 stage);
 void vcpu_run_to_done(struct kvm_vcpu *vcpu);
 u64 vcpu_get_rip(struct kvm_vcpu *vcpu);
+
+/* By KVM_TRANSLATE; -1 where there is no translation. */
+u64 vcpu_translate(struct kvm_vcpu *vcpu, u64 gva);
+
+/* A port that counts bytes up from 1, and expects the guest to do so. */
+void serve_counting_port(struct kvm_run *run, int *done);
 
 /* The machine the test runs on */
 static inline bool is_hugetlb(enum vm_mem_backing_src_type src)
@@ -154,5 +174,18 @@ bool has_owner_table(void);
 u64 owner_stat(const char *name);
 void owner_fail_in(u64 n);
 bool enable_forced_emulation(void);
+
+/* An option that takes a number. */
+struct number_option {
+	char letter;
+	const char *help;
+	int *value;
+	int min;
+	int max;
+};
+
+/* These options, and -s, which says what backs memory. */
+void parse_options(int argc, char *argv[], const struct number_option *options,
+		   int nr_options, enum vm_mem_backing_src_type *src);
 
 #endif /* SELFTEST_KVM_MEM_ATTRS_H */

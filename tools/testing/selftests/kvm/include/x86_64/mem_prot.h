@@ -21,9 +21,6 @@
 #define EXIT_X	KVM_MEMORY_EXIT_FLAG_EXEC
 #define EXIT_P	KVM_MEMORY_EXIT_FLAG_PRIVATE
 
-/* KVM emulates the instruction that follows, see enable_forced_emulation(). */
-#define FEP	"ud2; .ascii \"kvm\"; "
-
 struct prot_mem {
 	struct kvm_vm *vm;
 	u32 slot;
@@ -66,9 +63,5 @@ bool protections_are_supported(void);
  * returns the flags of the exit.
  */
 u64 vcpu_run_to_refusal(struct kvm_vcpu *vcpu, u64 gpa);
-
-/* Globals of the test as the guest sees them. */
-#define guest_global(vm, g)						\
-	((typeof(g) *)addr_gva2hva(vm, (vm_vaddr_t)(unsigned long)&(g)))
 
 #endif /* SELFTEST_KVM_MEM_PROT_H */

@@ -3,6 +3,7 @@
  * Helpers for the tests of memory attributes and private memory.
  */
 #define _GNU_SOURCE /* for fallocate() */
+#include <getopt.h>
 #include <linux/falloc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -119,30 +120,30 @@ void private_slot_unset(struct private_slot *s)
 	private_slot_set(&gone);
 }
 
-static void private_slot_mmap(struct private_slot *s)
+void *backing_mmap(enum vm_mem_backing_src_type src, size_t size,
+		   void **start, size_t *mapped)
 {
-	size_t align = get_backing_src_pagesz(s->src);
-	int flags = vm_mem_backing_src_alias(s->src)->flag;
+	const struct vm_mem_backing_src_alias *alias = vm_mem_backing_src_alias(src);
+	size_t align = get_backing_src_pagesz(src);
 	int fd = -1;
+	void *hva;
 
-	s->map_size = align_up(s->size, align) + align;
-	if (backing_src_is_shared(s->src))
-		fd = kvm_memfd_alloc(s->map_size,
-				     s->src == VM_MEM_SRC_SHARED_HUGETLB);
+	*mapped = align_up(size, align) + align;
+	if (backing_src_is_shared(src))
+		fd = kvm_memfd_alloc(*mapped, src == VM_MEM_SRC_SHARED_HUGETLB);
 
-	s->map_start = mmap(NULL, s->map_size, PROT_READ | PROT_WRITE, flags,
-			    fd, 0);
-	TEST_ASSERT(s->map_start != MAP_FAILED,
+	*start = mmap(NULL, *mapped, PROT_READ | PROT_WRITE, alias->flag, fd, 0);
+	TEST_ASSERT(*start != MAP_FAILED,
 		    "mmap() of %s memory should succeed, errno: %i (%s)",
-		    vm_mem_backing_src_alias(s->src)->name, errno,
-		    strerror(errno));
+		    alias->name, errno, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 
-	s->hva = align_ptr_up(s->map_start, align);
-	if (s->src == VM_MEM_SRC_ANONYMOUS_THP)
-		TEST_ASSERT(!madvise(s->hva, s->size, MADV_HUGEPAGE),
+	hva = align_ptr_up(*start, align);
+	if (src == VM_MEM_SRC_ANONYMOUS_THP)
+		TEST_ASSERT(!madvise(hva, size, MADV_HUGEPAGE),
 			    "madvise(MADV_HUGEPAGE) should succeed");
+	return hva;
 }
 
 /*
@@ -183,7 +184,7 @@ void private_slot_create_flags(struct private_slot *s, struct kvm_vm *vm,
 		.src = src,
 	};
 	s->memfd = vm_create_guest_memfd(vm, size, flags);
-	private_slot_mmap(s);
+	s->hva = backing_mmap(src, size, &s->map_start, &s->map_size);
 	private_slot_set(s);
 }
 
@@ -196,6 +197,18 @@ void private_slot_destroy(struct private_slot *s)
 {
 	munmap(s->map_start, s->map_size);
 	close(s->memfd);
+}
+
+struct kvm_vm *vm_create_with_slot(struct kvm_vcpu **vcpu, void *guest_code,
+				   struct private_slot *s, u32 slot, u64 gpa,
+				   u64 size)
+{
+	struct kvm_vm *vm;
+
+	vm = vm_create_protected(vcpu, size / MIN_PAGE_SIZE, guest_code);
+	private_slot_create(s, vm, slot, gpa, size, VM_MEM_SRC_ANONYMOUS);
+	private_slot_map(s);
+	return vm;
 }
 
 void private_slot_punch(struct private_slot *s, u64 gpa, u64 size)
@@ -250,6 +263,18 @@ int __vcpu_pre_fault_memory(struct kvm_vcpu *vcpu, u64 *gpa,
 	return ret;
 }
 
+void vcpu_run_to_memory_fault(struct kvm_vcpu *vcpu)
+{
+	int ret = _vcpu_run(vcpu);
+
+	TEST_ASSERT(ret == -1 && errno == EFAULT,
+		    "KVM_RUN should fail with EFAULT, rc: %i errno: %i exit: %s",
+		    ret, errno, exit_story(vcpu->run));
+	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT,
+		    "exit_reason should be KVM_EXIT_MEMORY_FAULT, is %s",
+		    exit_story(vcpu->run));
+}
+
 /*
  * Run the vCPU into a memory fault that must be reported with exactly these
  * flags for the page at @gpa.
@@ -258,15 +283,8 @@ void vcpu_expect_memory_fault(struct kvm_vcpu *vcpu, u64 flags,
 			      u64 gpa)
 {
 	struct kvm_run *run = vcpu->run;
-	int ret = _vcpu_run(vcpu);
 
-	TEST_ASSERT(ret == -1 && errno == EFAULT,
-		    "KVM_RUN should fail with EFAULT, rc: %i errno: %i exit: %u (%s)",
-		    ret, errno, run->exit_reason,
-		    exit_reason_str(run->exit_reason));
-	TEST_ASSERT(run->exit_reason == KVM_EXIT_MEMORY_FAULT,
-		    "exit_reason should be KVM_EXIT_MEMORY_FAULT, is %u (%s)",
-		    run->exit_reason, exit_reason_str(run->exit_reason));
+	vcpu_run_to_memory_fault(vcpu);
 	TEST_ASSERT(run->memory_fault.flags == flags,
 		    "memory_fault.flags should be %#lx, is %#llx",
 		    flags, run->memory_fault.flags);
@@ -284,9 +302,8 @@ u64 vcpu_run_to_ucall(struct kvm_vcpu *vcpu, struct ucall *uc)
 
 	vcpu_run(vcpu);
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO,
-		    "The guest should have made a ucall, exit: %u (%s)",
-		    vcpu->run->exit_reason,
-		    exit_reason_str(vcpu->run->exit_reason));
+		    "The guest should have made a ucall, exit: %s",
+		    exit_story(vcpu->run));
 
 	cmd = get_ucall(vcpu, uc);
 	if (cmd == UCALL_ABORT)
@@ -320,6 +337,30 @@ u64 vcpu_get_rip(struct kvm_vcpu *vcpu)
 
 	vcpu_regs_get(vcpu, &regs);
 	return regs.rip;
+}
+
+u64 vcpu_translate(struct kvm_vcpu *vcpu, u64 gva)
+{
+	struct kvm_translation tr = { .linear_address = gva };
+
+	vcpu_ioctl(vcpu, KVM_TRANSLATE, &tr);
+	return tr.valid ? tr.physical_address : -1ull;
+}
+
+void serve_counting_port(struct kvm_run *run, int *done)
+{
+	u8 *data = (u8 *)run + run->io.data_offset;
+	int i;
+
+	for (i = 0; i < run->io.size * run->io.count; i++) {
+		(*done)++;
+		if (run->io.direction == KVM_EXIT_IO_IN)
+			data[i] = *done;
+		else
+			TEST_ASSERT(data[i] == *done,
+				    "Byte %i should be %i, is %#x", *done,
+				    *done, data[i]);
+	}
 }
 
 static unsigned long hugetlb_value(const char *name)
@@ -402,4 +443,48 @@ bool enable_forced_emulation(void)
 		return false;
 	ok = fputs("1\n", f) >= 0;
 	return !fclose(f) && ok;
+}
+
+static void option_help(const char *name, const struct number_option *options,
+			int nr_options)
+{
+	int i;
+
+	printf("usage: %s [option...]\n", name);
+	for (i = 0; i < nr_options; i++)
+		printf(" -%c: %s (%i)\n", options[i].letter, options[i].help,
+		       *options[i].value);
+	backing_src_help("-s");
+	exit(1);
+}
+
+static bool set_number(const struct number_option *options, int nr_options,
+		       char letter)
+{
+	const struct number_option *o;
+
+	for (o = options; o < options + nr_options; o++) {
+		if (o->letter != letter)
+			continue;
+		*o->value = atoi(optarg);
+		return *o->value >= o->min && *o->value <= o->max;
+	}
+	return false;
+}
+
+void parse_options(int argc, char *argv[], const struct number_option *options,
+		   int nr_options, enum vm_mem_backing_src_type *src)
+{
+	char letters[32] = "s:";
+	int opt, i;
+
+	for (i = 0; i < nr_options; i++)
+		sprintf(letters + 2 + 2 * i, "%c:", options[i].letter);
+
+	while ((opt = getopt(argc, argv, letters)) != -1) {
+		if (opt == 's')
+			*src = parse_backing_src_type(optarg);
+		else if (!set_number(options, nr_options, opt))
+			option_help(argv[0], options, nr_options);
+	}
 }

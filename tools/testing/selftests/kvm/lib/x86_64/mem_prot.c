@@ -9,30 +9,6 @@
 #include "processor.h"
 #include "mem_prot.h"
 
-static void prot_mem_mmap(struct prot_mem *m)
-{
-	size_t align = get_backing_src_pagesz(m->src);
-	int flags = vm_mem_backing_src_alias(m->src)->flag;
-	int fd = -1;
-
-	m->map_size = align_up(m->size, align) + align;
-	if (backing_src_is_shared(m->src))
-		fd = kvm_memfd_alloc(m->map_size,
-				     m->src == VM_MEM_SRC_SHARED_HUGETLB);
-	m->map_start = mmap(NULL, m->map_size, PROT_READ | PROT_WRITE, flags,
-			    fd, 0);
-	TEST_ASSERT(m->map_start != MAP_FAILED,
-		    "mmap() of %s memory should succeed, errno: %i (%s)",
-		    vm_mem_backing_src_alias(m->src)->name, errno,
-		    strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	m->hva = align_ptr_up(m->map_start, align);
-	if (m->src == VM_MEM_SRC_ANONYMOUS_THP)
-		TEST_ASSERT(!madvise(m->hva, m->size, MADV_HUGEPAGE),
-			    "madvise(MADV_HUGEPAGE) should succeed");
-}
-
 void prot_mem_set(struct prot_mem *m)
 {
 	vm_set_user_memory_region(m->vm, m->slot, m->flags, m->gpa, m->size,
@@ -56,7 +32,7 @@ void prot_mem_create(struct prot_mem *m, struct kvm_vm *vm, u32 slot,
 		.size = size,
 		.src = src,
 	};
-	prot_mem_mmap(m);
+	m->hva = backing_mmap(src, size, &m->map_start, &m->map_size);
 	prot_mem_set(m);
 }
 
@@ -120,16 +96,9 @@ bool protections_are_supported(void)
 u64 vcpu_run_to_refusal(struct kvm_vcpu *vcpu, u64 gpa)
 {
 	struct kvm_run *run = vcpu->run;
-	int ret = _vcpu_run(vcpu);
 	u64 flags;
 
-	TEST_ASSERT(ret == -1 && errno == EFAULT,
-		    "KVM_RUN should fail with EFAULT, rc: %i errno: %i exit: %u (%s)",
-		    ret, errno, run->exit_reason,
-		    exit_reason_str(run->exit_reason));
-	TEST_ASSERT(run->exit_reason == KVM_EXIT_MEMORY_FAULT,
-		    "exit_reason should be KVM_EXIT_MEMORY_FAULT, is %u (%s)",
-		    run->exit_reason, exit_reason_str(run->exit_reason));
+	vcpu_run_to_memory_fault(vcpu);
 	flags = run->memory_fault.flags;
 	TEST_ASSERT(run->memory_fault.gpa == gpa &&
 		    run->memory_fault.size == vcpu->vm->page_size,
