@@ -4,8 +4,10 @@
 
 usage: mutate.py MUTATIONS SOURCE OUT KDIR
 """
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -32,16 +34,20 @@ def run_tests(here, store, out, kdir):
     """Returns how the mutant was noticed, or None."""
     command = ["make", "-s", "-C", here, "quick", f"STORE={store}",
                f"OUT={out}", f"KDIR={kdir}"]
-    try:
-        done = subprocess.run(command, timeout=TIMEOUT, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    except subprocess.TimeoutExpired:
-        return "does not end"
-    if not done.returncode:
+    # A session of its own: what does not end is not make, but a test.
+    with subprocess.Popen(command, text=True, start_new_session=True,
+                          stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as process:
+        try:
+            said, _ = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return "does not end"
+    if not process.returncode:
         return None
-    lines = done.stdout.splitlines()
+    lines = said.splitlines()
     if any(" error: " in line for line in lines):
-        sys.exit("a mutant does not compile:\n" + done.stdout)
+        sys.exit("a mutant does not compile:\n" + said)
     telling = [line for line in lines if line.startswith(("Bail out!", "# "))]
     return telling[0].split("/")[-1] if telling else "crash"
 

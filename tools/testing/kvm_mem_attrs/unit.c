@@ -338,6 +338,17 @@ static void no_root_without_need(void)
 	expect(!shim_allocs && shim_nodes == 1);
 }
 
+/* An XArray keeps an entry for index 0 alone in its head. */
+static void page_0_alone_needs_no_node(void)
+{
+	shim_allocs = 0;
+	assign(0, 0, 8);
+	expect(get(0) == 8 && !get(1) && order(0, 9) == 0);
+	assign(0, 0, 3);
+	assign(0, 0, 0);
+	expect(!shim_allocs && kvm_attr_store_empty(&store));
+}
+
 #define TEST(fn) { fn, #fn }
 
 static const struct {
@@ -361,6 +372,7 @@ static const struct {
 	TEST(no_growth),
 	TEST(same_value_is_no_change),
 	TEST(no_root_without_need),
+	TEST(page_0_alone_needs_no_node),
 };
 
 int main(void)
