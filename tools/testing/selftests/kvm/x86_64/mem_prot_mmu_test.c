@@ -5,9 +5,11 @@
  * Which combinations a VM takes; narrowing and widening of what is mapped;
  * dirty logging by bitmap, with manual clearing and by ring; prefetching of
  * neighbours; hugepages that are split and come back; memslots that come, go
- * and move; read-only memslots.  In each of these a protection neither gets
- * lost nor spreads to another page.
+ * and move; read-only memslots; vCPUs that are in the guest.  In each of these a
+ * protection neither gets lost nor spreads to another page.
  */
+#include <pthread.h>
+
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
@@ -51,6 +53,23 @@ static u64 guest_forced_write(u64 page)
 static u64 guest_exec(u64 page)
 {
 	return call_code(page);
+}
+
+/* These two do not leave the guest of their own accord. */
+static u64 nr_done;
+
+static u64 guest_write_on(u64 page)
+{
+	for (;;)
+		poke(page + WORD_AT, ++nr_done);
+}
+
+static u64 guest_exec_on(u64 page)
+{
+	for (;;) {
+		call_code(page);
+		WRITE_ONCE(nr_done, nr_done + 1);
+	}
 }
 
 /* ---- The VMM ---- */
@@ -634,6 +653,54 @@ static void test_nx_huge_pages(void)
 	set_nx_huge_pages("auto");
 }
 
+/* ---- A vCPU that is in the guest all the time ---- */
+
+static void *run_to_refusal(void *arg)
+{
+	vcpu_run_to_refusal(vcpu, PAGE(0));
+	return NULL;
+}
+
+static u64 nr_done_now(void)
+{
+	return READ_ONCE(*guest_global(vm, nr_done));
+}
+
+/* What the CPU has cached of the mapping has to go as well. */
+static void protect_running(u64 (*fn)(u64), u64 attrs)
+{
+	pthread_t thread;
+	u64 before;
+
+	start_access(fn, PAGE(0));
+	before = nr_done_now();
+	pthread_create(&thread, NULL, run_to_refusal, NULL);
+	while (nr_done_now() == before)
+		usleep(100);
+
+	set_attributes(PAGE(0), attrs);
+	before = nr_done_now();
+	pthread_join(thread, NULL);
+
+	/* It may have been between doing it and counting it, or before it. */
+	TEST_ASSERT(nr_done_now() - before <= 1,
+		    "Nothing should get through once %#lx is set, %lu times it did",
+		    attrs, nr_done_now() - before);
+	set_attributes(PAGE(0), 0);
+}
+
+static void test_running(void)
+{
+	int i;
+
+	create_small_vm(0);
+	for (i = 0; i < 20; i++) {
+		protect_running(guest_write_on, NW);
+		protect_running(guest_exec_on, NX);
+	}
+	destroy_vm();
+}
+
 int main(int argc, char *argv[])
 {
 	TEST_REQUIRE_PROTECTIONS();
@@ -654,5 +721,6 @@ int main(int argc, char *argv[])
 	test_eager_split(NX);
 	test_eager_split(NW);
 	test_nx_huge_pages();
+	test_running();
 	return 0;
 }
