@@ -14,9 +14,13 @@
  *  - a page without write access, and one without any access,
  *  - a page that loses access, and gets it back, while the feature is in use.
  */
+#define _GNU_SOURCE /* for sched_setaffinity() */
 #include <asm/kvm_para.h>
 #include <asm/pvclock-abi.h>
 #include <linux/kvm_para.h>
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
 
 #include "test_util.h"
 #include "kvm_util.h"
@@ -75,6 +79,20 @@ static void guest_wall_clock(u64 gpa)
 static void guest_steal_time(u64 gpa)
 {
 	go_on(wrmsr_safe(MSR_KVM_STEAL_TIME, gpa | KVM_MSR_ENABLED));
+}
+
+/* Stays in the guest for some ticks of the host, so that it can be preempted. */
+static void guest_steal_time_busy(u64 gpa)
+{
+	u64 outcome = wrmsr_safe(MSR_KVM_STEAL_TIME, gpa | KVM_MSR_ENABLED);
+	volatile u64 i;
+
+	GUEST_SYNC_ARGS(ENABLED, outcome, 0, 0, 0);
+	for (;;) {
+		for (i = 0; i < 3000000; i++)
+			;
+		GUEST_SYNC(WENT_ON);
+	}
 }
 
 static void guest_async_pf(u64 gpa)
@@ -257,6 +275,37 @@ static void act_kvmclock(struct kvm_vcpu *vcpu)
 	__vcpu_ioctl(vcpu, KVM_KVMCLOCK_CTRL, NULL);
 }
 
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec * 1e-9;
+}
+
+static void *keep_cpu_busy(void *arg)
+{
+	double end = seconds_now() + 0.05;
+
+	while (seconds_now() < end)
+		;
+	return NULL;
+}
+
+/* Have another thread want the CPU that the vCPU runs on. */
+static void act_preempt(struct kvm_vcpu *vcpu)
+{
+	pthread_t thread;
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(0, &cpus);
+	TEST_ASSERT(!sched_setaffinity(0, sizeof(cpus), &cpus),
+		    "The first CPU should be there to run on");
+	TEST_ASSERT(!pthread_create(&thread, NULL, keep_cpu_busy, NULL) &&
+		    !pthread_detach(thread), "There should be a thread to be had");
+}
+
 static void act_clock(struct kvm_vcpu *vcpu)
 {
 	struct kvm_clock_data data;
@@ -309,6 +358,8 @@ static const struct pv_case {
 	{ "wall clock", guest_wall_clock, 0, has_kvmclock },
 	{ "steal time", guest_steal_time, 0, has_steal_time, NULL, NULL, NULL,
 	  true },
+	{ "steal time of a preempted vCPU", guest_steal_time_busy, 0,
+	  has_steal_time, NULL, NULL, act_preempt, true },
 	{ "async page fault", guest_async_pf, 0, has_async_pf, .zero = true },
 	{ "PV EOI", guest_pv_eoi, 0, has_pv_eoi, prepare_irq, NULL, NULL,
 	  true },
