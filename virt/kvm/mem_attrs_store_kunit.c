@@ -14,7 +14,7 @@
  * Each test has a store of its own.  Changes go through update(), which holds
  * a lock in the place of mmu_lock while it commits.  Readers
  * look at NR_PAGES pages from BASE on, all of which have PRIVATE all the time,
- * odd ones with or without another value: anything else is wrong.
+ * even ones with or without other bits: anything else is wrong.
  *
  * Tests that call watch_nodes() see the slab at work, by its tracepoints: each
  * node that the test's own thread gets during update() is remembered until it
@@ -64,8 +64,10 @@
 #define NR_CHANGES	500
 #define NR_READS	1000
 #define NR_INTERRUPTED	10
+#define NR_HELD_UP	2000
+#define MAX_SPINS	1000
 #define READS_AT_ONCE	16
-#define PERIOD		ms_to_ktime(1)
+#define PERIOD		ns_to_ktime(500 * NSEC_PER_USEC)
 #define TIMEOUT		(20 * HZ)
 
 struct node_watch {
@@ -85,6 +87,7 @@ struct store_test {
 	struct rnd_state random;
 	/* In kvm_attr_store_commit(), also for those who interrupt it. */
 	bool committing;
+	unsigned long nr_commits;
 	struct node_watch watch;
 	bool watching;
 };
@@ -224,6 +227,7 @@ static void commit(struct store_test *st, unsigned long first,
 	kvm_attr_store_commit(&st->store, first, last, keep, set);
 	WRITE_ONCE(st->committing, false);
 	WRITE_ONCE(st->watch.task, NULL);
+	WRITE_ONCE(st->nr_commits, st->nr_commits + 1);
 	write_unlock(&st->lock);
 }
 
@@ -333,11 +337,11 @@ static void nodes_outlive_readers(struct kunit *test)
 }
 
 /* Entries of all sizes are cut, changed and merged. */
-static void change_odd_pages(struct kunit *test)
+static void change_even_pages(struct kunit *test)
 {
 	struct store_test *st = test->priv;
 	u32 r = prandom_u32_state(&st->random);
-	unsigned long page = BASE + (r % NR_PAGES | 1);
+	unsigned long page = BASE + (r % NR_PAGES & ~1UL);
 
 	update(test, page, page, PRIVATE, PRIVATE | OTHER);
 	if (r & BIT(31))
@@ -357,7 +361,7 @@ static void read_page(struct store_reader *reader)
 
 	page = BASE + prandom_u32_state(&reader->random) % NR_PAGES;
 	attrs = kvm_attr_store_get(store, page);
-	right = attrs == PRIVATE || (page & 1 && attrs == (PRIVATE | OTHER));
+	right = attrs == PRIVATE || (!(page & 1) && attrs == (PRIVATE | OTHER));
 	/* No block that is larger is uniform: there are zeroes around. */
 	if (kvm_attr_store_uniform_order(store, page, 18) > ilog2(NR_PAGES))
 		right = false;
@@ -387,13 +391,13 @@ static int reader_thread(void *data)
 }
 
 static void start_reader_thread(struct kunit *test,
-				struct store_reader *reader, unsigned int cpu)
+				struct store_reader *reader,
+				int (*thread)(void *), unsigned int cpu)
 {
 	struct task_struct *task;
 
 	init_reader(test, reader);
-	task = kthread_create_on_cpu(reader_thread, reader, cpu,
-				     "attr_reader/%u");
+	task = kthread_create_on_cpu(thread, reader, cpu, "attr_reader/%u");
 	KUNIT_EXPECT_NOT_ERR_OR_NULL(test, task);
 	if (IS_ERR(task))
 		return;
@@ -424,10 +428,10 @@ static void threads_see_old_or_new(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, readers);
 	update(test, BASE, BASE + NR_PAGES - 1, 0, PRIVATE);
 	for_each_online_cpu(cpu)
-		start_reader_thread(test, &readers[cpu], cpu);
+		start_reader_thread(test, &readers[cpu], reader_thread, cpu);
 
 	do {
-		change_odd_pages(test);
+		change_even_pages(test);
 		cond_resched();
 	} while ((++i < NR_CHANGES || !all_have_read(readers)) &&
 		 time_before(jiffies, end));
@@ -456,12 +460,12 @@ static enum hrtimer_restart reader_interrupt(struct hrtimer *timer)
 	return HRTIMER_RESTART;
 }
 
-static void start_reader_timer(struct kunit *test, struct store_reader *reader,
-			       enum hrtimer_mode mode)
+static void start_timer(struct store_reader *reader,
+			enum hrtimer_restart (*interrupt)(struct hrtimer *),
+			enum hrtimer_mode mode)
 {
-	init_reader(test, reader);
 	hrtimer_init(&reader->timer, CLOCK_MONOTONIC, mode);
-	reader->timer.function = reader_interrupt;
+	reader->timer.function = interrupt;
 	hrtimer_start(&reader->timer, PERIOD, mode);
 }
 
@@ -481,11 +485,13 @@ static void interrupts_see_old_or_new(struct kunit *test)
 	soft = hard + 1;
 	KUNIT_ASSERT_EQ(test, set_cpus_allowed_ptr(current, cpumask_of(cpu)), 0);
 	update(test, BASE, BASE + NR_PAGES - 1, 0, PRIVATE);
-	start_reader_timer(test, hard, HRTIMER_MODE_REL_PINNED_HARD);
-	start_reader_timer(test, soft, HRTIMER_MODE_REL_PINNED_SOFT);
+	init_reader(test, hard);
+	init_reader(test, soft);
+	start_timer(hard, reader_interrupt, HRTIMER_MODE_REL_PINNED_HARD);
+	start_timer(soft, reader_interrupt, HRTIMER_MODE_REL_PINNED_SOFT);
 
 	do {
-		change_odd_pages(test);
+		change_even_pages(test);
 		cond_resched();
 	} while ((!was_interrupted(hard) || !was_interrupted(soft)) &&
 		 time_before(jiffies, end));
@@ -498,12 +504,83 @@ static void interrupts_see_old_or_new(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, soft->nr_wrong, 0UL);
 }
 
+/* Keeps the thread below it waiting until something has been committed. */
+static enum hrtimer_restart hold_up(struct hrtimer *timer)
+{
+	struct store_reader *reader =
+		container_of(timer, struct store_reader, timer);
+	unsigned long now = READ_ONCE(reader->st->nr_commits);
+	unsigned int i;
+
+	for (i = 0; i < MAX_SPINS; i++) {
+		if (READ_ONCE(reader->st->nr_commits) != now)
+			break;
+		cpu_relax();
+	}
+	WRITE_ONCE(reader->nr_interrupted, reader->nr_interrupted + 1);
+
+	hrtimer_forward_now(timer, PERIOD);
+	return HRTIMER_RESTART;
+}
+
+static int held_up_thread(void *data)
+{
+	struct store_reader *reader = data;
+
+	start_timer(reader, hold_up, HRTIMER_MODE_REL_PINNED_HARD);
+	while (!kthread_should_stop()) {
+		if (kvm_attr_store_get(&reader->st->store, BASE + 1) != PRIVATE)
+			reader->nr_wrong++;
+		if (!(++reader->nr_reads % 256))
+			cond_resched();
+	}
+	hrtimer_cancel(&reader->timer);
+	return 0;
+}
+
+/*
+ * The second page of an entry takes two loads.  The reader is held up all the
+ * time, at times between them, while the first page gets an entry of its own.
+ */
+static void held_up_readers_start_over(struct kunit *test)
+{
+	unsigned int here = raw_smp_processor_id();
+	unsigned int there = cpumask_any_but(cpu_online_mask, here);
+	unsigned long end = jiffies + 5 * HZ;
+	struct store_reader *reader;
+	bool toggle = false;
+
+	if (there >= nr_cpu_ids)
+		kunit_skip(test, "needs two CPUs");
+	reader = kunit_kzalloc(test, sizeof(*reader), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, reader);
+	KUNIT_ASSERT_EQ(test, set_cpus_allowed_ptr(current, cpumask_of(here)), 0);
+	update(test, BASE, BASE + 1, 0, PRIVATE);
+	start_reader_thread(test, reader, held_up_thread, there);
+	if (!reader->task)
+		return;
+
+	do {
+		toggle = !toggle;
+		update(test, BASE, BASE, 0, toggle ? PRIVATE | OTHER : PRIVATE);
+		/* Lets an emulator that runs CPUs in turn go on to the reader's. */
+		cpu_relax();
+		cond_resched();
+	} while (READ_ONCE(reader->nr_interrupted) < NR_HELD_UP &&
+		 time_before(jiffies, end));
+
+	kthread_stop(reader->task);
+	KUNIT_EXPECT_GT(test, reader->nr_interrupted, 0UL);
+	KUNIT_EXPECT_EQ(test, reader->nr_wrong, 0UL);
+}
+
 static struct kunit_case store_test_cases[] = {
 	KUNIT_CASE(ends_of_the_space),
 	KUNIT_CASE(nodes_come_and_go),
 	KUNIT_CASE(abort_gives_nodes_back),
 	KUNIT_CASE(nodes_outlive_readers),
 	KUNIT_CASE(threads_see_old_or_new),
+	KUNIT_CASE(held_up_readers_start_over),
 	KUNIT_CASE(interrupts_see_old_or_new),
 	{}
 };
