@@ -54,10 +54,49 @@ static inline bool kvm_has_mem_attrs(struct kvm *kvm)
 	return smp_load_acquire(&kvm->mem_attrs);
 }
 
+/*
+ * GFNs are dealt out to 64 regions, 2 MiB at a time.  So what has attributes in
+ * one place of the VM costs nothing in most of the others, be the VM small or
+ * large.
+ */
+#define KVM_MEM_ATTRS_REGIONS		64
+#define KVM_MEM_ATTRS_REGION_SHIFT	9
+
+static inline bool __kvm_gfn_has_mem_attrs(struct kvm *kvm, gfn_t gfn)
+{
+	gfn_t region = gfn >> KVM_MEM_ATTRS_REGION_SHIFT;
+
+	/* Pairs with smp_store_release() in kvm_mem_attrs_activate(). */
+	return smp_load_acquire(&kvm->mem_attrs_regions) &
+	       BIT_ULL(region % KVM_MEM_ATTRS_REGIONS);
+}
+
+/*
+ * As kvm_has_mem_attrs() of the region of @gfn: false as long as none of its
+ * pages ever had an attribute.
+ */
+static inline bool kvm_gfn_has_mem_attrs(struct kvm *kvm, gfn_t gfn)
+{
+	return static_branch_unlikely(&kvm_mem_attrs_in_use) &&
+	       __kvm_gfn_has_mem_attrs(kvm, gfn);
+}
+
+/* The same of [gpa, gpa + len).  What crosses a page is rare: it goes the long way. */
+static inline bool kvm_range_has_mem_attrs(struct kvm *kvm, gpa_t gpa,
+					   unsigned long len)
+{
+	if (!static_branch_unlikely(&kvm_mem_attrs_in_use))
+		return false;
+
+	return __kvm_gfn_has_mem_attrs(kvm, gpa >> PAGE_SHIFT) ||
+	       offset_in_page(gpa) + len > PAGE_SIZE;
+}
+
 /* The attributes of @gfn: any context, no lock; stale as soon as returned. */
 static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
 {
-	return kvm_has_mem_attrs(kvm) ? __kvm_mem_attrs_get(kvm, gfn) : 0;
+	return kvm_gfn_has_mem_attrs(kvm, gfn) ?
+	       __kvm_mem_attrs_get(kvm, gfn) : 0;
 }
 
 /*
@@ -153,6 +192,17 @@ static inline bool kvm_has_mem_attrs(struct kvm *kvm)
 	return false;
 }
 
+static inline bool kvm_gfn_has_mem_attrs(struct kvm *kvm, gfn_t gfn)
+{
+	return false;
+}
+
+static inline bool kvm_range_has_mem_attrs(struct kvm *kvm, gpa_t gpa,
+					   unsigned long len)
+{
+	return false;
+}
+
 static inline bool kvm_access_refused(struct kvm_vcpu *vcpu)
 {
 	return false;
@@ -175,9 +225,18 @@ static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
 #endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
 
 /*
- * virt/kvm/guest_access.c.  Every call stands behind kvm_has_mem_attrs(), so
- * that without attributes in the kernel none is left to link.
+ * virt/kvm/guest_access.c.  Every call stands behind kvm_has_mem_attrs() or
+ * kvm_gfn_has_mem_attrs(), so that without attributes in the kernel none is left
+ * to link.
  */
+int kvm_read_guest_attrs(struct kvm *kvm, gpa_t gpa, void *data,
+			 unsigned long len);
+int kvm_write_guest_attrs(struct kvm *kvm, gpa_t gpa, const void *data,
+			  unsigned long len);
+int kvm_vcpu_read_guest_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *data,
+			      unsigned long len);
+int kvm_vcpu_write_guest_attrs(struct kvm_vcpu *vcpu, gpa_t gpa,
+			       const void *data, unsigned long len);
 int kvm_read_guest_page_attrs(struct kvm *kvm, gfn_t gfn, void *data,
 			      int offset, int len);
 int kvm_write_guest_page_attrs(struct kvm *kvm, gfn_t gfn, const void *data,
@@ -197,21 +256,19 @@ int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
 			     int len);
 kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 			       gfn_t gfn, bool *private);
-kvm_pfn_t kvm_guest_access_map(struct kvm *kvm, gfn_t gfn,
-			       struct kvm_host_map *map);
-void __kvm_guest_access_unmap(struct kvm *kvm, struct kvm_host_map *map);
+int kvm_guest_access_map(struct kvm *kvm, gfn_t gfn, struct kvm_host_map *map);
+void kvm_guest_access_unmap(struct kvm_vcpu *vcpu, struct kvm_host_map *map,
+			    bool dirty);
+void kvm_guest_access_keep(struct kvm *kvm, struct kvm_host_map *map);
 bool kvm_guest_access_check(struct kvm_vcpu *vcpu, gfn_t gfn);
 bool kvm_guest_access_allowed(struct kvm *kvm, gpa_t gpa, unsigned long len);
 
 struct kvm_mem_attrs *kvm_guest_access_lock(struct kvm *kvm);
 void kvm_guest_access_unlock(struct kvm_mem_attrs *attrs);
 
-/* The page is not in use any more. */
-static inline void kvm_guest_access_unmap(struct kvm *kvm,
-					  struct kvm_host_map *map)
+static inline bool kvm_host_map_has_attrs(const struct kvm_host_map *map)
 {
-	if (kvm_has_mem_attrs(kvm) && !list_empty(&map->in_use))
-		__kvm_guest_access_unmap(kvm, map);
+	return IS_ENABLED(CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES) && map->attrs;
 }
 
 /*
@@ -224,8 +281,8 @@ static inline int kvm_vcpu_map_keep(struct kvm_vcpu *vcpu, gfn_t gfn,
 {
 	int r = kvm_vcpu_map(vcpu, gfn, map);
 
-	if (!r)
-		kvm_guest_access_unmap(vcpu->kvm, map);
+	if (!r && kvm_host_map_has_attrs(map))
+		kvm_guest_access_keep(vcpu->kvm, map);
 	return r;
 }
 

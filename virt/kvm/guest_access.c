@@ -6,7 +6,9 @@
  * KVM that read or write guest memory do not go through SPTEs, so zapping SPTEs
  * does not stop them.  For a VM that has attributes all of their accesses come
  * here: kvm_main.c branches off in its raw accessors, the few places that use
- * an HVA directly branch off on their own.
+ * an HVA directly branch off on their own.  Where it can be told cheaply that no page
+ * around ever had attributes (kvm_gfn_has_mem_attrs()) they need not: the first
+ * change there waits for them.
  *
  * Model
  *
@@ -63,9 +65,11 @@
  */
 
 #include <linux/highmem.h>
+#include <linux/io.h>
 #include <linux/kvm_host.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "mem_attrs.h"
@@ -475,6 +479,76 @@ int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 	return 0;
 }
 
+/* How many of @len bytes lie within the page of @gpa. */
+static int segment(gpa_t gpa, unsigned long len)
+{
+	return min_t(unsigned long, len, PAGE_SIZE - offset_in_page(gpa));
+}
+
+/*
+ * kvm_read_guest() and its like where a page may have attributes: page by page, each
+ * of them as it needs.
+ */
+int kvm_read_guest_attrs(struct kvm *kvm, gpa_t gpa, void *data,
+			 unsigned long len)
+{
+	int seg, r;
+
+	for (; len; gpa += seg, data += seg, len -= seg) {
+		seg = segment(gpa, len);
+		r = kvm_read_guest_page(kvm, gpa_to_gfn(gpa), data,
+					offset_in_page(gpa), seg);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int kvm_write_guest_attrs(struct kvm *kvm, gpa_t gpa, const void *data,
+			  unsigned long len)
+{
+	int seg, r;
+
+	for (; len; gpa += seg, data += seg, len -= seg) {
+		seg = segment(gpa, len);
+		r = kvm_write_guest_page(kvm, gpa_to_gfn(gpa), data,
+					 offset_in_page(gpa), seg);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int kvm_vcpu_read_guest_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *data,
+			      unsigned long len)
+{
+	int seg, r;
+
+	for (; len; gpa += seg, data += seg, len -= seg) {
+		seg = segment(gpa, len);
+		r = kvm_vcpu_read_guest_page(vcpu, gpa_to_gfn(gpa), data,
+					     offset_in_page(gpa), seg);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int kvm_vcpu_write_guest_attrs(struct kvm_vcpu *vcpu, gpa_t gpa,
+			       const void *data, unsigned long len)
+{
+	int seg, r;
+
+	for (; len; gpa += seg, data += seg, len -= seg) {
+		seg = segment(gpa, len);
+		r = kvm_vcpu_write_guest_page(vcpu, gpa_to_gfn(gpa), data,
+					      offset_in_page(gpa), seg);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /*
  * Compare and exchange @len bytes, 1, 2, 4 or 8, naturally aligned or at least
  * within one page.  Returns 0 if *@old was there and *@new is now, 1 if not,
@@ -547,16 +621,23 @@ bool kvm_guest_access_allowed(struct kvm *kvm, gpa_t gpa, unsigned long len)
 	return true;
 }
 
-/* kvm_vcpu_map(): as kvm_guest_access_pfn(), noting that the page is in use. */
-kvm_pfn_t kvm_guest_access_map(struct kvm *kvm, gfn_t gfn,
-			       struct kvm_host_map *map)
-{
-	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
-	kvm_pfn_t pfn;
+/* What a kvm_host_map has in addition.  @in_use is empty once it is kept. */
+struct kvm_guest_map {
+	struct list_head in_use;
+	gfn_t gfn;
+	bool private;
+};
 
-	map->gfn = gfn;
+static struct kvm_guest_map *map_list(struct kvm_mem_attrs *attrs, gfn_t gfn)
+{
+	struct kvm_guest_map *m = kzalloc(sizeof(*m), GFP_KERNEL_ACCOUNT);
+
+	if (!m)
+		return NULL;
+
+	m->gfn = gfn;
 	spin_lock(&attrs->maps_lock);
-	list_add(&map->in_use, &attrs->maps);
+	list_add(&m->in_use, &attrs->maps);
 	spin_unlock(&attrs->maps_lock);
 
 	/*
@@ -564,25 +645,103 @@ kvm_pfn_t kvm_guest_access_map(struct kvm *kvm, gfn_t gfn,
 	 * are written before it is taken: one of the two sees the other.
 	 */
 	smp_mb();
-
-	pfn = kvm_guest_access_pfn(kvm, gfn_to_memslot(kvm, gfn), gfn,
-				   &map->private);
-	if (is_error_noslot_pfn(pfn))
-		__kvm_guest_access_unmap(kvm, map);
-	return pfn;
+	return m;
 }
 
-void __kvm_guest_access_unmap(struct kvm *kvm, struct kvm_host_map *map)
+static void map_unlist(struct kvm_mem_attrs *attrs, struct kvm_guest_map *m)
 {
-	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
+	if (list_empty(&m->in_use))
+		return;
 
 	spin_lock(&attrs->maps_lock);
-	list_del_init(&map->in_use);
+	list_del_init(&m->in_use);
 	spin_unlock(&attrs->maps_lock);
 
 	wake_up(&attrs->maps_wait);
 }
-EXPORT_SYMBOL_GPL(__kvm_guest_access_unmap);
+
+static void map_free(struct kvm_mem_attrs *attrs, struct kvm_guest_map *m)
+{
+	map_unlist(attrs, m);
+	kfree(m);
+}
+
+static void *map_pfn(kvm_pfn_t pfn, struct page **page)
+{
+	if (pfn_valid(pfn)) {
+		*page = pfn_to_page(pfn);
+		return kvm_gmem_map(*page);
+	}
+
+	*page = KVM_UNMAPPED_PAGE;
+	return IS_ENABLED(CONFIG_HAS_IOMEM) ?
+	       memremap(PFN_PHYS(pfn), PAGE_SIZE, MEMREMAP_WB) : NULL;
+}
+
+static void map_put(struct kvm_host_map *map, bool dirty)
+{
+	if (map->attrs->private)
+		kvm_gmem_put_page(pfn_to_page(map->pfn));
+	else
+		kvm_release_pfn(map->pfn, dirty);
+}
+
+/* Returns 0, or an error with nothing in use. */
+static int map_resolve(struct kvm *kvm, gfn_t gfn, struct kvm_host_map *map)
+{
+	map->pfn = kvm_guest_access_pfn(kvm, gfn_to_memslot(kvm, gfn), gfn,
+					&map->attrs->private);
+	if (is_error_noslot_pfn(map->pfn))
+		return -EINVAL;
+
+	map->hva = map_pfn(map->pfn, &map->page);
+	if (map->hva)
+		return 0;
+
+	map_put(map, false);
+	return -EFAULT;
+}
+
+/* kvm_vcpu_map() of a page that may have attributes, noting that it is in use. */
+int kvm_guest_access_map(struct kvm *kvm, gfn_t gfn, struct kvm_host_map *map)
+{
+	int r;
+
+	map->gfn = gfn;
+	map->attrs = map_list(kvm->mem_attrs, gfn);
+	if (!map->attrs)
+		return -ENOMEM;
+
+	r = map_resolve(kvm, gfn, map);
+	if (r)
+		map_free(kvm->mem_attrs, map->attrs);
+	return r;
+}
+
+/* kvm_vcpu_unmap() of that. */
+void kvm_guest_access_unmap(struct kvm_vcpu *vcpu, struct kvm_host_map *map,
+			    bool dirty)
+{
+	if (map->page != KVM_UNMAPPED_PAGE)
+		kvm_gmem_unmap(map->page, map->hva);
+	else if (IS_ENABLED(CONFIG_HAS_IOMEM))
+		memunmap(map->hva);
+
+	if (dirty)
+		kvm_vcpu_mark_page_dirty(vcpu, map->gfn);
+
+	map_put(map, dirty);
+	map->hva = NULL;
+	map->page = NULL;
+	map_free(vcpu->kvm->mem_attrs, map->attrs);
+}
+
+/* Nobody is to wait for the end of this use. */
+void kvm_guest_access_keep(struct kvm *kvm, struct kvm_host_map *map)
+{
+	map_unlist(kvm->mem_attrs, map->attrs);
+}
+EXPORT_SYMBOL_GPL(kvm_guest_access_keep);
 
 /*
  * A section for who uses a page that he keeps, without sleeping.  In it no request
@@ -608,12 +767,12 @@ EXPORT_SYMBOL_GPL(kvm_guest_access_unlock);
 static bool map_in_use(struct kvm_mem_attrs *attrs,
 		       const struct kvm_mem_attrs_op *op)
 {
-	struct kvm_host_map *map;
+	struct kvm_guest_map *m;
 	bool found = false;
 
 	spin_lock(&attrs->maps_lock);
-	list_for_each_entry(map, &attrs->maps, in_use)
-		if (map->gfn >= op->first && map->gfn <= op->last)
+	list_for_each_entry(m, &attrs->maps, in_use)
+		if (m->gfn >= op->first && m->gfn <= op->last)
 			found = true;
 	spin_unlock(&attrs->maps_lock);
 	return found;

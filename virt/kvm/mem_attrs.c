@@ -55,9 +55,11 @@
  * Lifetimes
  *
  *   kvm->mem_attrs is set once, under slots_lock or before the VM has users,
- *   and freed with the VM.  Accesses of KVM that saw NULL hold kvm->srcu, so
- *   activation waits for an SRCU grace period: once in the life of a VM, and
- *   never for a VM type that starts out with attributes.
+ *   and freed with the VM.  The bits of kvm->mem_attrs_regions are set under
+ *   slots_lock and never cleared.  Accesses of KVM that saw NULL, or their bit
+ *   clear, hold kvm->srcu, so activation waits for an SRCU grace period: with
+ *   the first attribute of a region, and never for a VM type that starts out
+ *   with attributes.
  */
 
 #include <linux/kvm_host.h>
@@ -127,8 +129,7 @@ unsigned long kvm_mem_attrs_forbidden(struct kvm *kvm, gfn_t gfn)
 	return attrs & KVM_MEMORY_ATTRIBUTES_RWX;
 }
 
-/* Give the VM a store.  Nobody can be in the middle of an access yet. */
-int kvm_mem_attrs_init_vm(struct kvm *kvm)
+static int mem_attrs_init(struct kvm *kvm)
 {
 	struct kvm_mem_attrs *attrs;
 
@@ -145,18 +146,49 @@ int kvm_mem_attrs_init_vm(struct kvm *kvm)
 	return 0;
 }
 
-static int kvm_mem_attrs_activate(struct kvm *kvm)
+/* Give the VM a store.  Nobody can be in the middle of an access yet. */
+int kvm_mem_attrs_init_vm(struct kvm *kvm)
 {
+	int r = mem_attrs_init(kvm);
+
+	if (!r)
+		kvm->mem_attrs_regions = ~0ULL;
+	return r;
+}
+
+/* The regions that a range has a part in, as bits. */
+static u64 mem_attrs_regions(gfn_t first, gfn_t last)
+{
+	first >>= KVM_MEM_ATTRS_REGION_SHIFT;
+	last >>= KVM_MEM_ATTRS_REGION_SHIFT;
+	if (last - first >= KVM_MEM_ATTRS_REGIONS)
+		return ~0ULL;
+
+	return rol64(GENMASK_ULL(last - first, 0),
+		     first % KVM_MEM_ATTRS_REGIONS);
+}
+
+/* Pages of the range are about to have attributes. */
+static int kvm_mem_attrs_activate(struct kvm *kvm,
+				  const struct kvm_mem_attrs_op *op)
+{
+	u64 regions = mem_attrs_regions(op->first, op->last);
 	int r;
 
 	lockdep_assert_held(&kvm->slots_lock);
 
-	if (kvm->mem_attrs)
+	if (!kvm->mem_attrs) {
+		r = mem_attrs_init(kvm);
+		if (r)
+			return r;
+	}
+
+	if (!(regions & ~kvm->mem_attrs_regions))
 		return 0;
 
-	r = kvm_mem_attrs_init_vm(kvm);
-	if (r)
-		return r;
+	/* Pairs with smp_load_acquire() in kvm_gfn_has_mem_attrs(). */
+	smp_store_release(&kvm->mem_attrs_regions,
+			  kvm->mem_attrs_regions | regions);
 
 	/* Accesses that found no attributes do not enter the section. */
 	synchronize_srcu_expedited(&kvm->srcu);
@@ -360,13 +392,15 @@ static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 
 	lockdep_assert_held(&kvm->slots_lock);
 
-	/* Without a store every page has no attributes already. */
-	if (!kvm->mem_attrs && !op->set)
-		return 0;
+	if (op->set) {
+		r = kvm_mem_attrs_activate(kvm, op);
+		if (r)
+			return r;
+	}
 
-	r = kvm_mem_attrs_activate(kvm);
-	if (r)
-		return r;
+	/* Without a store every page has no attributes already. */
+	if (!kvm->mem_attrs)
+		return 0;
 
 	if (!mem_attrs_results_valid(kvm, op))
 		return -EINVAL;

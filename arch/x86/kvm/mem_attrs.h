@@ -77,7 +77,7 @@ static inline unsigned int
 kvm_mmu_attrs_access(struct kvm *kvm, const struct kvm_memory_slot *slot,
 		     gfn_t gfn, unsigned int access)
 {
-	if (!kvm_has_mem_attrs(kvm))
+	if (!kvm_gfn_has_mem_attrs(kvm, gfn))
 		return access;
 
 	return __kvm_mmu_attrs_access(kvm, slot, gfn, access);
