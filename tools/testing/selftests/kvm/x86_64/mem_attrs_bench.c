@@ -40,6 +40,8 @@
 #define GiB		(1024 * MiB)
 #define PAGE		(4 * KiB)
 #define PRIVATE		KVM_MEMORY_ATTRIBUTE_PRIVATE
+#define NW		KVM_MEMORY_ATTRIBUTE_NW
+#define NX		KVM_MEMORY_ATTRIBUTE_NX
 
 /* Repetitions of what a row measures, fewer where one of them takes long. */
 #define TRIALS		9
@@ -55,6 +57,10 @@
 #define TOUCH_PAGES	8192
 #define TOUCH_BATCH	64
 #define CODE_GPA	PAGE
+
+/* The one page with attributes of a VM that is otherwise without. */
+#define PROTECTED_SIZE	(64 * MiB)
+#define PROTECTED_GPA	(56 * MiB)
 
 /* What is touched to compare 4 KiB and 2 MiB of private memory. */
 #define BACKED_SIZE	GiB
@@ -125,10 +131,12 @@ static void report_times(const char *row, uint64_t *times, int n, int divisor)
  * nothing is allocated until it is touched, and for a VM with private memory a
  * guest_memfd as large.
  */
-static bool has_private_memory(void)
+static uint64_t supported_attributes(void)
 {
-	return ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES) &
-	       (1 << KVM_X86_SW_PROTECTED_VM);
+	int attrs = ioctl(kvm_fd, KVM_CHECK_EXTENSION,
+			  KVM_CAP_MEMORY_ATTRIBUTES);
+
+	return attrs > 0 ? attrs : 0;
 }
 
 static bool has_memfd_flags(uint64_t flags)
@@ -247,6 +255,38 @@ static struct vm vm_create(uint64_t size, bool protected)
 	return vm;
 }
 
+/* Set the attributes of a range; returns what it cost. */
+static uint64_t set(struct vm *vm, uint64_t gpa, uint64_t size, uint64_t attrs)
+{
+	struct kvm_memory_attributes args = {
+		.address = gpa, .size = size, .attributes = attrs,
+	};
+	uint64_t t;
+	int r;
+
+	t = start();
+	r = ioctl(vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &args);
+	t = stop(t);
+	if (r)
+		err(1, "KVM_SET_MEMORY_ATTRIBUTES %#llx+%#llx",
+		    (unsigned long long)gpa, (unsigned long long)size);
+	return t;
+}
+
+/* VMs to compare: nothing set, and one page protected that nobody touches. */
+static struct vm vm_create_plain(void)
+{
+	return vm_create(PROTECTED_SIZE, false);
+}
+
+static struct vm vm_create_protected(void)
+{
+	struct vm vm = vm_create_plain();
+
+	set(&vm, PROTECTED_GPA, PAGE, NW);
+	return vm;
+}
+
 /* Have the vCPU run, so that there are page tables, with one page mapped. */
 static void vm_start(struct vm *vm)
 {
@@ -264,24 +304,6 @@ static void vm_destroy(struct vm *vm)
 	if (vm->gmem >= 0)
 		close(vm->gmem);
 	munmap(vm->mem, vm->size);
-}
-
-/* Set the attributes of a range; returns what it cost. */
-static uint64_t set(struct vm *vm, uint64_t gpa, uint64_t size, uint64_t attrs)
-{
-	struct kvm_memory_attributes args = {
-		.address = gpa, .size = size, .attributes = attrs,
-	};
-	uint64_t t;
-	int r;
-
-	t = start();
-	r = ioctl(vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &args);
-	t = stop(t);
-	if (r)
-		err(1, "KVM_SET_MEMORY_ATTRIBUTES %#llx+%#llx",
-		    (unsigned long long)gpa, (unsigned long long)size);
-	return t;
 }
 
 /*
@@ -628,16 +650,24 @@ static void populate(struct vm *vm)
 	memset(vm->mem + TOUCH_GPA, 1, TOUCH_PAGES * PAGE);
 }
 
-static void row_fault(void)
+static void fault(const char *row, struct vm vm)
 {
-	struct vm vm = vm_create(64 * MiB, false);
-
 	populate(&vm);
-	touch("fault", &vm);
+	touch(row, &vm);
 	vm_destroy(&vm);
 }
 
-/* The same in a VM of which other pages have attributes. */
+static void row_fault(void)
+{
+	fault("fault", vm_create_plain());
+}
+
+static void row_fault_protected(void)
+{
+	fault("fault_protected", vm_create_protected());
+}
+
+/* The same in a VM of which many other pages are private. */
 static void row_fault_in_use(void)
 {
 	struct vm vm = vm_create(GiB, true);
@@ -645,9 +675,7 @@ static void row_fault_in_use(void)
 
 	for (gpa = 512 * MiB; gpa < 520 * MiB; gpa += 2 * PAGE)
 		set(&vm, gpa, PAGE, PRIVATE);
-	populate(&vm);
-	touch("fault_in_use", &vm);
-	vm_destroy(&vm);
+	fault("fault_in_use", vm);
 }
 
 /* Private pages: with the guest_memfd's pages there already, and without. */
@@ -777,23 +805,107 @@ static void row_backing(void)
 }
 
 /*
- * Accesses of KVM itself to guest memory.  An MMIO to memory move is emulated
- * once userspace has provided the value: an instruction fetch and a write.
+ * 1 GiB that is mapped: take writing away, give it back.  Neither may cost what
+ * is mapped its mappings, and the first no more than to take them away, as
+ * taking execution does, and have the guest fault them in again.
  */
-static void row_emulated(void)
+static const uint8_t read_all_code[] = {
+	0xb9, 0x00, 0x00, 0x04, 0x00,		/*    mov  $262144, %ecx */
+	0x80, 0x3f, 0x01,			/* 1: cmpb $1, (%edi) */
+	0x81, 0xc7, 0x00, 0x10, 0x00, 0x00,	/*    add  $4096, %edi */
+	0x49,					/*    dec  %ecx */
+	0x75, 0xf4,				/*    jnz  1b */
+	0xf4,					/*    hlt */
+};
+
+struct cost {
+	uint64_t time;
+	long faults;
+};
+
+static struct cost access_mapped(struct vm *vm, const uint8_t *code)
 {
-	static const uint8_t code[] = {
-		0xbe, 0x00, 0x00, 0x00, 0x10,	/* 0: mov $MMIO, %esi */
-		0xbf, 0x00, 0x00, 0x00, 0x01,	/*    mov $TOUCH_GPA, %edi */
-		0xa5,				/*    movsl */
-		0xeb, 0xf3,			/*    jmp 0b */
-	};
-	struct vm vm = vm_create(64 * MiB, false);
+	struct cost cost = { .faults = faults() };
+	uint64_t t;
+
+	vm_load(vm, code, sizeof(read_all_code), TOUCH_GPA);
+	t = start();
+	vm_run(vm);
+	cost.time = stop(t);
+	cost.faults = faults() - cost.faults;
+	return cost;
+}
+
+static void report_mapped(const char *row, const char *unit, uint64_t value)
+{
+	report(row, unit, value, value);
+}
+
+static void narrow_and_widen(struct vm *vm)
+{
+	struct cost cost;
+
+	report_mapped("narrow_1G", "instructions",
+		      set(vm, TOUCH_GPA, BACKED_SIZE, NW));
+	cost = access_mapped(vm, read_all_code);
+	report_mapped("narrow_1G_reads", "faults", cost.faults);
+
+	report_mapped("widen_1G", "instructions",
+		      set(vm, TOUCH_GPA, BACKED_SIZE, 0));
+	cost = access_mapped(vm, read_all_code);
+	report_mapped("widen_1G_reads", "faults", cost.faults);
+
+	/* A mapping is made writable when it is written to. */
+	cost = access_mapped(vm, touch_all_code);
+	report_mapped("widen_1G_write", "instructions",
+		      cost.time / (BACKED_SIZE / PAGE));
+}
+
+static void zap_and_refault(struct vm *vm)
+{
+	uint64_t own = access_mapped(vm, read_all_code).time;
+	uint64_t t = set(vm, TOUCH_GPA, BACKED_SIZE, NX);
+
+	t += access_mapped(vm, read_all_code).time;
+	report_mapped("zap_1G", "instructions", t - own);
+}
+
+static void row_mapped(void)
+{
+	struct vm vm = vm_create(BACKED_SIZE + TOUCH_GPA, false);
+
+	memset(vm.mem + TOUCH_GPA, 1, BACKED_SIZE);
+	access_mapped(&vm, touch_all_code);
+	narrow_and_widen(&vm);
+	zap_and_refault(&vm);
+	vm_destroy(&vm);
+}
+
+/*
+ * Accesses of KVM itself to guest memory.  MMIO is emulated, once before
+ * userspace provides the value and once after: an instruction fetch, and if the
+ * value goes to memory a write.
+ */
+static const uint8_t mmio_code[] = {
+	0xbe, 0x00, 0x00, 0x00, 0x10,		/* 0: mov $MMIO, %esi */
+	0x8b, 0x06,				/*    mov (%esi), %eax */
+	0xeb, 0xf7,				/*    jmp 0b */
+};
+
+static const uint8_t mmio_movs_code[] = {
+	0xbe, 0x00, 0x00, 0x00, 0x10,		/* 0: mov $MMIO, %esi */
+	0xbf, 0x00, 0x00, 0x00, 0x01,		/*    mov $TOUCH_GPA, %edi */
+	0xa5,					/*    movsl */
+	0xeb, 0xf3,				/*    jmp 0b */
+};
+
+static void mmio(const char *row, struct vm vm, const void *code, size_t size)
+{
 	static uint64_t times[REPEAT];
 	size_t i;
 
 	populate(&vm);
-	vm_load(&vm, code, sizeof(code), 0);
+	vm_load(&vm, code, size, 0);
 	for (i = 0; i < REPEAT; i++) {
 		times[i] = start();
 		if (ioctl(vm.vcpu, KVM_RUN, 0))
@@ -802,56 +914,342 @@ static void row_emulated(void)
 		if (vm.run->exit_reason != KVM_EXIT_MMIO)
 			errx(1, "KVM_RUN: exit %u", vm.run->exit_reason);
 	}
-	report_times("emulated", times, REPEAT, 1);
+	report_times(row, times, REPEAT, 1);
 	vm_destroy(&vm);
 }
 
-/* The wall clock: one read of guest memory, and three writes. */
-static void row_wall_clock(void)
+static void row_mmio(void)
+{
+	mmio("mmio", vm_create_plain(), mmio_code, sizeof(mmio_code));
+}
+
+static void row_mmio_protected(void)
+{
+	mmio("mmio_protected", vm_create_protected(), mmio_code,
+	     sizeof(mmio_code));
+}
+
+static void row_mmio_movs(void)
+{
+	mmio("mmio_movs", vm_create_plain(), mmio_movs_code,
+	     sizeof(mmio_movs_code));
+}
+
+static void row_mmio_movs_protected(void)
+{
+	mmio("mmio_movs_protected", vm_create_protected(), mmio_movs_code,
+	     sizeof(mmio_movs_code));
+}
+
+static void set_msr(struct vm *vm, uint32_t index, uint64_t data)
 {
 	struct {
 		struct kvm_msrs head;
 		struct kvm_msr_entry entry;
 	} msr = {
 		.head.nmsrs = 1,
-		.entry = { .index = MSR_KVM_WALL_CLOCK_NEW, .data = TOUCH_GPA },
+		.entry = { .index = index, .data = data },
 	};
-	struct vm vm = vm_create(64 * MiB, false);
+
+	if (ioctl(vm->vcpu, KVM_SET_MSRS, &msr) != 1)
+		err(1, "KVM_SET_MSRS %#x", index);
+}
+
+/* The wall clock: one read of guest memory, and three writes. */
+static void wall_clock(const char *row, struct vm vm)
+{
 	static uint64_t times[REPEAT];
 	size_t i;
 
 	populate(&vm);
 	for (i = 0; i < REPEAT; i++) {
 		times[i] = start();
-		if (ioctl(vm.vcpu, KVM_SET_MSRS, &msr) != 1)
-			err(1, "KVM_SET_MSRS");
+		set_msr(&vm, MSR_KVM_WALL_CLOCK_NEW, TOUCH_GPA);
 		times[i] = stop(times[i]);
 	}
-	report_times("wall_clock", times, REPEAT, 1);
+	report_times(row, times, REPEAT, 1);
 	vm_destroy(&vm);
 }
 
+static void row_wall_clock(void)
+{
+	wall_clock("wall_clock", vm_create_plain());
+}
+
+static void row_wall_clock_protected(void)
+{
+	wall_clock("wall_clock_protected", vm_create_protected());
+}
+
+/* Run code that does something BATCH times, then halts, and starts over. */
+#define BATCH	50
+
+static void run_batches(const char *row, struct vm *vm)
+{
+	uint64_t times[REPEAT / BATCH];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(times); i++) {
+		times[i] = start();
+		vm_run(vm);
+		times[i] = stop(times[i]);
+	}
+	report_times(row, times, ARRAY_SIZE(times), BATCH);
+}
+
+/*
+ * kvm_read_guest(): a hypercall of Hyper-V, a TLB flush, which KVM reads from
+ * guest memory, and serves without userspace.
+ */
+#define HV_CPUID_INTERFACE	0x40000001
+#define HV_INTERFACE		0x31237648
+#define HV_MSR_GUEST_OS_ID	0x40000000
+
+static void vm_enable_hyperv(struct vm *vm)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry;
+	} cpuid = {
+		.head.nent = 1,
+		.entry = { .function = HV_CPUID_INTERFACE, .eax = HV_INTERFACE },
+	};
+
+	if (ioctl(vm->vcpu, KVM_SET_CPUID2, &cpuid))
+		err(1, "KVM_SET_CPUID2");
+	set_msr(vm, HV_MSR_GUEST_OS_ID, 1);
+}
+
+static void read_guest(const char *row, struct vm vm)
+{
+	static const uint8_t code[] = {
+		0xbd, BATCH, 0, 0, 0,		/* 0: mov  $BATCH, %ebp */
+		0xb8, 0x02, 0x00, 0x00, 0x00,	/* 1: mov  $FLUSH, %eax */
+		0x31, 0xd2,			/*    xor  %edx, %edx */
+		0x31, 0xdb,			/*    xor  %ebx, %ebx */
+		0xb9, 0x00, 0x00, 0x00, 0x01,	/*    mov  $TOUCH_GPA, %ecx */
+		0x0f, 0x01, 0xd9,		/*    vmmcall */
+		0x4d,				/*    dec  %ebp */
+		0x75, 0xec,			/*    jnz  1b */
+		0xf4,				/*    hlt */
+		0xeb, 0xe4,			/*    jmp  0b */
+	};
+
+	memset(vm.mem + TOUCH_GPA, 0, PAGE);
+	vm_enable_hyperv(&vm);
+	vm_load(&vm, code, sizeof(code), 0);
+	run_batches(row, &vm);
+	vm_destroy(&vm);
+}
+
+static void row_read_guest(void)
+{
+	read_guest("read_guest", vm_create_plain());
+}
+
+static void row_read_guest_protected(void)
+{
+	read_guest("read_guest_protected", vm_create_protected());
+}
+
+/*
+ * A nested guest (SVM) that exits at once, whenever it is run: with nested
+ * paging and with a bitmap of MSRs, as hypervisors have.  Nested paging has page
+ * tables of its own: KVM write-protects them, and the CPU writes to the others.
+ */
+#define VMCB_GPA	(1 * MiB)
+#define HSAVE_GPA	(VMCB_GPA + PAGE)
+#define MSRPM_GPA	(VMCB_GPA + 2 * PAGE)
+#define CR3_GPA		(2 * MiB)
+#define NESTED_CR3_GPA	(3 * MiB)
+#define L2_GPA		(2 * PAGE)
+
+/* Present, writable, user, accessed, dirty; large. */
+#define PTE		0x67ULL
+#define PTE_LARGE	0xe7ULL
+
+#define CR0		0x80000011ULL	/* PG, ET, PE */
+#define CR4		0x20ULL		/* PAE */
+#define EFER		0x1500ULL	/* SVME, LMA, LME */
+#define MSR_HSAVE	0xc0010117
+
+/* Where things are in a VMCB. */
+#define VMCB_INTERCEPTS	0x00c
+#define VMCB_MSRPM	0x048
+#define VMCB_ASID	0x058
+#define VMCB_EXIT_CODE	0x070
+#define VMCB_NESTED	0x090
+#define VMCB_NESTED_CR3	0x0b0
+#define VMCB_ES		0x400
+#define VMCB_CS		0x410
+#define VMCB_SS		0x420
+#define VMCB_DS		0x430
+#define VMCB_EFER	0x4d0
+#define VMCB_CR4	0x548
+#define VMCB_CR3	0x550
+#define VMCB_CR0	0x558
+#define VMCB_DR7	0x560
+#define VMCB_DR6	0x568
+#define VMCB_RFLAGS	0x570
+#define VMCB_RIP	0x578
+
+#define INTERCEPT_MSR	(1ULL << 28)
+#define INTERCEPT_VMRUN	(1ULL << 32)
+#define INTERCEPT_VMMCALL	(1ULL << 33)
+#define EXIT_VMMCALL	0x81
+
+/* Selector, attributes and limit. */
+#define CODE_SEGMENT	(0xffffffffULL << 32 | 0xa9bULL << 16 | 8)
+#define DATA_SEGMENT	(0xffffffffULL << 32 | 0xc93ULL << 16 | 16)
+
+static void poke(struct vm *vm, uint64_t gpa, uint64_t value)
+{
+	memcpy(vm->mem + gpa, &value, sizeof(value));
+}
+
+/* Identity, 2 MiB a page. */
+static void build_page_tables(struct vm *vm, uint64_t pml4)
+{
+	uint64_t pdpt = pml4 + PAGE, pd = pdpt + PAGE, gpa;
+
+	poke(vm, pml4, pdpt | PTE);
+	poke(vm, pdpt, pd | PTE);
+	for (gpa = 0; gpa < vm->size; gpa += 2 * MiB)
+		poke(vm, pd + gpa / (2 * MiB) * 8, gpa | PTE_LARGE);
+}
+
+static void build_vmcb(struct vm *vm)
+{
+	static const struct {
+		uint64_t field;
+		uint64_t value;
+	} vmcb[] = {
+		{ VMCB_INTERCEPTS, INTERCEPT_MSR | INTERCEPT_VMRUN |
+				   INTERCEPT_VMMCALL },
+		{ VMCB_MSRPM, MSRPM_GPA },
+		{ VMCB_ASID, 1 },
+		{ VMCB_NESTED, 1 },
+		{ VMCB_NESTED_CR3, NESTED_CR3_GPA },
+		{ VMCB_ES, DATA_SEGMENT },
+		{ VMCB_CS, CODE_SEGMENT },
+		{ VMCB_SS, DATA_SEGMENT },
+		{ VMCB_DS, DATA_SEGMENT },
+		{ VMCB_EFER, EFER },
+		{ VMCB_CR4, CR4 },
+		{ VMCB_CR3, CR3_GPA },
+		{ VMCB_CR0, CR0 },
+		{ VMCB_DR7, 0x400 },
+		{ VMCB_DR6, 0xffff0ff0 },
+		{ VMCB_RFLAGS, 2 },
+		{ VMCB_RIP, L2_GPA },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(vmcb); i++)
+		poke(vm, VMCB_GPA + vmcb[i].field, vmcb[i].value);
+}
+
+static void vm_set_supported_cpuid(struct vm *vm)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entries[128];
+	} cpuid;
+
+	cpuid.head.nent = ARRAY_SIZE(cpuid.entries);
+	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, &cpuid) ||
+	    ioctl(vm->vcpu, KVM_SET_CPUID2, &cpuid))
+		err(1, "CPUID");
+}
+
+static void vm_enter_long_mode(struct vm *vm)
+{
+	struct kvm_sregs sregs;
+
+	vm_set_supported_cpuid(vm);
+	build_page_tables(vm, CR3_GPA);
+	if (ioctl(vm->vcpu, KVM_GET_SREGS, &sregs))
+		err(1, "KVM_GET_SREGS");
+	sregs.cr0 = CR0;
+	sregs.cr3 = CR3_GPA;
+	sregs.cr4 = CR4;
+	sregs.efer = EFER;
+	sregs.cs.db = 0;
+	sregs.cs.l = 1;
+	if (ioctl(vm->vcpu, KVM_SET_SREGS, &sregs))
+		err(1, "KVM_SET_SREGS");
+}
+
+static void nested(const char *row, struct vm vm)
+{
+	static const uint8_t l1[] = {
+		0xb8, 0x00, 0x00, 0x10, 0x00,	/* 0: mov  $VMCB_GPA, %eax */
+		0xb9, BATCH, 0, 0, 0,		/*    mov  $BATCH, %ecx */
+		0x0f, 0x01, 0xd8,		/* 1: vmrun %rax */
+		0xff, 0xc9,			/*    dec  %ecx */
+		0x75, 0xf9,			/*    jnz  1b */
+		0xf4,				/*    hlt */
+		0xeb, 0xec,			/*    jmp  0b */
+	};
+	static const uint8_t l2[] = {
+		0x0f, 0x01, 0xd9,		/*    vmmcall */
+	};
+
+	vm_enter_long_mode(&vm);
+	set_msr(&vm, MSR_HSAVE, HSAVE_GPA);
+	build_page_tables(&vm, NESTED_CR3_GPA);
+	build_vmcb(&vm);
+	memset(vm.mem + MSRPM_GPA, 0xff, 2 * PAGE);
+	memcpy(vm.mem + L2_GPA, l2, sizeof(l2));
+	vm_load(&vm, l1, sizeof(l1), 0);
+	run_batches(row, &vm);
+	if (vm.mem[VMCB_GPA + VMCB_EXIT_CODE] != (char)EXIT_VMMCALL)
+		errx(1, "the nested guest did not run");
+	vm_destroy(&vm);
+}
+
+static void row_nested(void)
+{
+	nested("nested", vm_create_plain());
+}
+
+static void row_nested_protected(void)
+{
+	nested("nested_protected", vm_create_protected());
+}
+
+/* @attrs: what the kernel has to support */
 struct row {
 	const char *name;
-	bool protected;
+	uint64_t attrs;
 	void (*measure)(void);
 };
 
 static const struct row rows[] = {
-	{ "fault", false, row_fault },
-	{ "fault_in_use", true, row_fault_in_use },
-	{ "fault_private", true, row_fault_private },
-	{ "fault_private_new", true, row_fault_private_new },
-	{ "backing", true, row_backing },
-	{ "emulated", false, row_emulated },
-	{ "wall_clock", false, row_wall_clock },
-	{ "hole", true, row_hole },
-	{ "toggle_4K", true, row_toggle_4k },
-	{ "toggle_2M", true, row_toggle_2m },
-	{ "alternate", true, row_alternate },
-	{ "sweep", true, row_sweep },
-	{ "read_back", true, row_read_back },
-	{ "cycle", true, row_cycle },
+	{ "fault", 0, row_fault },
+	{ "fault_protected", NW, row_fault_protected },
+	{ "fault_in_use", PRIVATE, row_fault_in_use },
+	{ "fault_private", PRIVATE, row_fault_private },
+	{ "fault_private_new", PRIVATE, row_fault_private_new },
+	{ "backing", PRIVATE, row_backing },
+	{ "read_guest", 0, row_read_guest },
+	{ "read_guest_protected", NW, row_read_guest_protected },
+	{ "wall_clock", 0, row_wall_clock },
+	{ "wall_clock_protected", NW, row_wall_clock_protected },
+	{ "mmio", 0, row_mmio },
+	{ "mmio_protected", NW, row_mmio_protected },
+	{ "mmio_movs", 0, row_mmio_movs },
+	{ "mmio_movs_protected", NW, row_mmio_movs_protected },
+	{ "nested", 0, row_nested },
+	{ "nested_protected", NW, row_nested_protected },
+	{ "mapped", NW | NX, row_mapped },
+	{ "hole", PRIVATE, row_hole },
+	{ "toggle_4K", PRIVATE, row_toggle_4k },
+	{ "toggle_2M", PRIVATE, row_toggle_2m },
+	{ "alternate", PRIVATE, row_alternate },
+	{ "sweep", PRIVATE, row_sweep },
+	{ "read_back", PRIVATE, row_read_back },
+	{ "cycle", PRIVATE, row_cycle },
 };
 
 static bool chosen(const char *name, char **names)
@@ -868,7 +1266,7 @@ static bool chosen(const char *name, char **names)
 
 int main(int argc, char **argv)
 {
-	bool protected;
+	uint64_t supported;
 	size_t i;
 	int opt;
 
@@ -885,10 +1283,10 @@ int main(int argc, char **argv)
 	/* The first time makes inodes in sysfs, which stay. */
 	settle();
 
-	protected = has_private_memory();
+	supported = supported_attributes();
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		if (chosen(rows[i].name, argv + optind) &&
-		    (protected || !rows[i].protected))
+		    (supported & rows[i].attrs) == rows[i].attrs)
 			rows[i].measure();
 
 	return 0;
