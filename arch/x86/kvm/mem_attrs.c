@@ -409,10 +409,11 @@ static gva_t tss_base(struct kvm_vcpu *vcpu, gva_t addr)
 }
 
 /*
- * Whether a task switch has to be given up before it begins: its own accesses to
- * both TSSs and both descriptors.  What loading segments of the new task and
- * pushing an error code to its stack run into can not be undone any more and ends
- * as an internal error.
+ * Whether a task switch has to be given up before it begins, and before the event
+ * or the instruction that caused it is taken for done: its own accesses to both
+ * TSSs and both descriptors.  What loading segments and page tables of the new task
+ * and pushing an error code to its stack run into can not be undone any more and
+ * ends as an internal error.
  */
 bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason)
 {
@@ -442,6 +443,7 @@ bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason)
 					    sizeof(struct tss_segment_32), 0,
 					    rw);
 }
+EXPORT_SYMBOL_GPL(kvm_task_switch_refused);
 
 /*
  * For emulator_cmpxchg_emulated() and update_accessed_dirty_bits(), within one

@@ -93,4 +93,16 @@ int kvm_emulate_refused_exit(struct kvm_vcpu *vcpu);
 bool kvm_emulate_dst_refused(struct kvm_vcpu *vcpu);
 bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason);
 
+/*
+ * The end of an intercepted load of a control register, which has begun with
+ * kvm_clear_refused(): PDPTRs that can not be read are no fault of the guest's.
+ */
+static inline int kvm_complete_cr_load(struct kvm_vcpu *vcpu, int err)
+{
+	if (err && kvm_access_refused(vcpu))
+		return kvm_refused_exit(vcpu);
+
+	return kvm_complete_insn_gp(vcpu, err);
+}
+
 #endif /* __KVM_X86_MEM_ATTRS_H */

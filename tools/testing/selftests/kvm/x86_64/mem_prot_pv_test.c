@@ -85,12 +85,12 @@ static void guest_steal_time(u64 gpa)
 static void guest_steal_time_busy(u64 gpa)
 {
 	u64 outcome = wrmsr_safe(MSR_KVM_STEAL_TIME, gpa | KVM_MSR_ENABLED);
-	volatile u64 i;
+	int i;
 
 	GUEST_SYNC_ARGS(ENABLED, outcome, 0, 0, 0);
 	for (;;) {
 		for (i = 0; i < 3000000; i++)
-			;
+			asm volatile("");
 		GUEST_SYNC(WENT_ON);
 	}
 }
@@ -275,20 +275,14 @@ static void act_kvmclock(struct kvm_vcpu *vcpu)
 	__vcpu_ioctl(vcpu, KVM_KVMCLOCK_CTRL, NULL);
 }
 
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec * 1e-9;
-}
-
 static void *keep_cpu_busy(void *arg)
 {
-	double end = seconds_now() + 0.05;
+	struct timespec start, elapsed;
 
-	while (seconds_now() < end)
-		;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		elapsed = timespec_elapsed(start);
+	} while (timespec_to_ns(elapsed) < 50 * 1000 * 1000);
 	return NULL;
 }
 
