@@ -12,9 +12,9 @@
  * Model
  *
  * Each test has a store of its own.  Changes go through update(), which holds
- * a lock in the place of mmu_lock while it commits.  Readers
- * look at NR_PAGES pages from BASE on, all of which have PRIVATE all the time,
- * even ones with or without other bits: anything else is wrong.
+ * a lock in the place of mmu_lock while it commits.  Readers look at NR_PAGES
+ * pages from BASE on, all of which have PRIVATE all the time, even ones with or
+ * without other bits: anything else is wrong.
  *
  * Tests that call watch_nodes() see the slab at work, by its tracepoints: each
  * node that the test's own thread gets during update() is remembered until it
