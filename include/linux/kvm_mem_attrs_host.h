@@ -40,19 +40,20 @@ int kvm_refused_exit(struct kvm_vcpu *vcpu);
 /* On while any VM of this host has attributes. */
 DECLARE_STATIC_KEY_FALSE(kvm_mem_attrs_in_use);
 
+static inline bool __kvm_has_mem_attrs(struct kvm *kvm)
+{
+	/* Pairs with smp_store_release() in mem_attrs_init(). */
+	return smp_load_acquire(&kvm->mem_attrs);
+}
+
 /*
  * False as long as no page of the VM ever had an attribute, true for good once
  * one had: all that a VM without attributes pays for.  Where no VM has any it
  * is a no-op instruction.
  */
-static inline bool kvm_has_mem_attrs(struct kvm *kvm)
-{
-	if (!static_branch_unlikely(&kvm_mem_attrs_in_use))
-		return false;
-
-	/* Pairs with smp_store_release() in kvm_mem_attrs_init_vm(). */
-	return smp_load_acquire(&kvm->mem_attrs);
-}
+#define kvm_has_mem_attrs(kvm)						\
+	(static_branch_unlikely(&kvm_mem_attrs_in_use) &&		\
+	 __kvm_has_mem_attrs(kvm))
 
 /*
  * GFNs are dealt out to 64 regions, 2 MiB at a time.  So what has attributes in
@@ -75,22 +76,9 @@ static inline bool __kvm_gfn_has_mem_attrs(struct kvm *kvm, gfn_t gfn)
  * As kvm_has_mem_attrs() of the region of @gfn: false as long as none of its
  * pages ever had an attribute.
  */
-static inline bool kvm_gfn_has_mem_attrs(struct kvm *kvm, gfn_t gfn)
-{
-	return static_branch_unlikely(&kvm_mem_attrs_in_use) &&
-	       __kvm_gfn_has_mem_attrs(kvm, gfn);
-}
-
-/* The same of [gpa, gpa + len).  What crosses a page is rare: it goes the long way. */
-static inline bool kvm_range_has_mem_attrs(struct kvm *kvm, gpa_t gpa,
-					   unsigned long len)
-{
-	if (!static_branch_unlikely(&kvm_mem_attrs_in_use))
-		return false;
-
-	return __kvm_gfn_has_mem_attrs(kvm, gpa >> PAGE_SHIFT) ||
-	       offset_in_page(gpa) + len > PAGE_SIZE;
-}
+#define kvm_gfn_has_mem_attrs(kvm, gfn)					\
+	(static_branch_unlikely(&kvm_mem_attrs_in_use) &&		\
+	 __kvm_gfn_has_mem_attrs(kvm, gfn))
 
 /* The attributes of @gfn: any context, no lock; stale as soon as returned. */
 static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
@@ -108,7 +96,8 @@ static inline unsigned long kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
  */
 static inline bool kvm_access_refused(struct kvm_vcpu *vcpu)
 {
-	return vcpu->refused_flags;
+	return static_branch_unlikely(&kvm_mem_attrs_in_use) &&
+	       vcpu->refused_flags;
 }
 
 static inline void kvm_clear_refused(struct kvm_vcpu *vcpu)
@@ -193,12 +182,6 @@ static inline bool kvm_has_mem_attrs(struct kvm *kvm)
 }
 
 static inline bool kvm_gfn_has_mem_attrs(struct kvm *kvm, gfn_t gfn)
-{
-	return false;
-}
-
-static inline bool kvm_range_has_mem_attrs(struct kvm *kvm, gpa_t gpa,
-					   unsigned long len)
 {
 	return false;
 }

@@ -318,7 +318,7 @@ static gva_t emulate_linear(struct kvm_vcpu *vcpu, int seg, unsigned long ea)
  */
 static unsigned int pushes_from_memory(const struct x86_emulate_ctxt *ctxt)
 {
-	if (ctxt->b != 0xff || ctxt->modrm_mod == 3)
+	if (ctxt->modrm_mod == 3)
 		return 0;
 
 	switch (ctxt->modrm_reg & 7) {
@@ -332,16 +332,21 @@ static unsigned int pushes_from_memory(const struct x86_emulate_ctxt *ctxt)
 	}
 }
 
-/* Where INS, MOVS and pushes from memory write to; 0 bytes: none of these. */
+/* INS, MOVS, or the opcode that pushes from memory are among. */
+static bool may_be_device_to_memory(const struct x86_emulate_ctxt *ctxt)
+{
+	return ctxt->opcode_len == 1 &&
+	       ((ctxt->b & ~1) == 0x6c || (ctxt->b & ~1) == 0xa4 ||
+		ctxt->b == 0xff);
+}
+
+/* Where those write to; 0 bytes: it is another instruction. */
 static unsigned int device_to_memory(struct kvm_vcpu *vcpu, gva_t *addr)
 {
 	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
 	unsigned int bytes;
 
-	if (ctxt->opcode_len != 1)
-		return 0;
-
-	if ((ctxt->b & ~1) == 0x6c || (ctxt->b & ~1) == 0xa4) {
+	if (ctxt->b != 0xff) {
 		*addr = emulate_linear(vcpu, VCPU_SREG_ES,
 				       ctxt->dst.addr.mem.ea);
 		return is_rep_done(vcpu, ctxt) ? 0 : ctxt->dst.bytes;
@@ -369,19 +374,10 @@ static bool src_readable(struct kvm_vcpu *vcpu)
 	       INVALID_GPA;
 }
 
-/*
- * Whether the decoded instruction, or the next iteration of it, has to be given
- * up before it reads its source: a device that has answered has answered.  Which
- * is also why nothing is refused here if the answer is waiting to be written.  If
- * userspace forbids the write while it is at that answer, it is lost.
- */
-bool kvm_emulate_dst_refused(struct kvm_vcpu *vcpu)
+static noinline bool dst_refused(struct kvm_vcpu *vcpu)
 {
 	unsigned int bytes;
 	gva_t addr;
-
-	if (vcpu->arch.pio.count || vcpu->mmio_read_completed)
-		return false;
 
 	bytes = device_to_memory(vcpu, &addr);
 	if (!bytes || !src_readable(vcpu))
@@ -390,6 +386,21 @@ bool kvm_emulate_dst_refused(struct kvm_vcpu *vcpu)
 	return linear_range_refused(vcpu, addr, bytes,
 				    cpl_pferr(vcpu) | PFERR_WRITE_MASK,
 				    KVM_MEMORY_EXIT_FLAG_WRITE);
+}
+
+/*
+ * Whether the decoded instruction, or the next iteration of it, has to be given
+ * up before it reads its source: a device that has answered has answered.  Which
+ * is also why nothing is refused here if the answer is waiting to be written.  If
+ * userspace forbids the write while it is at that answer, it is lost.
+ */
+bool kvm_emulate_dst_refused(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->arch.pio.count || vcpu->mmio_read_completed)
+		return false;
+
+	return may_be_device_to_memory(vcpu->arch.emulate_ctxt) &&
+	       dst_refused(vcpu);
 }
 
 /* Where the descriptor of a TSS says that it lies; 0 if it is not there. */

@@ -627,6 +627,73 @@ static void test_eager_split(u64 attrs)
 	destroy_vm();
 }
 
+#define FREE_1G	"/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages"
+
+static bool has_free_1g_page(void)
+{
+	FILE *f = fopen(FREE_1G, "r");
+	long nr = 0;
+
+	if (!f)
+		return false;
+	if (fscanf(f, "%ld", &nr) != 1)
+		nr = 0;
+	fclose(f);
+	return nr > 0;
+}
+
+/* 1 GiB becomes 2 MiB pages, but for those around the page. */
+static void test_split_1g(u64 attrs)
+{
+	u64 huge = MEM_GPA + 300 * PG_SIZE_2M, page = huge + 77 * PG;
+
+	create_vm(0, PG_SIZE_1G, VM_MEM_SRC_ANONYMOUS_HUGETLB_1GB, PG_LEVEL_1G);
+	is_allowed(guest_write, page);
+	ASSERT_EQ(vm_get_stat(vm, "pages_1g"), 1);
+	ASSERT_EQ(nr_huge(), 0);
+
+	set_attributes(page, attrs);
+	check_access(page, attrs);
+	check_access(page - PG, 0);
+	check_access(page + PG, 0);
+	ASSERT_EQ(vm_get_stat(vm, "pages_1g"), 0);
+	ASSERT_EQ(nr_huge(), 0);
+	check_access(huge - PG, 0);
+	check_access(huge + PG_SIZE_2M, 0);
+	check_access(MEM_GPA + PG_SIZE_1G - PG, 0);
+	ASSERT_EQ(nr_huge(), 3);
+	check_access(page, attrs);
+
+	/* It comes back, first the 2 MiB around the page and then all. */
+	vm_set_memory_attributes(vm, huge, PG_SIZE_2M, attrs);
+	prot_mem_unmap(&mem);
+	check_access(MEM_GPA, 0);
+	check_access(page, attrs);
+	check_access(huge, attrs);
+	ASSERT_EQ(vm_get_stat(vm, "pages_1g"), 0);
+	vm_set_memory_attributes(vm, MEM_GPA, PG_SIZE_1G, attrs);
+	prot_mem_unmap(&mem);
+	check_access(MEM_GPA, attrs);
+	check_access(page, attrs);
+	ASSERT_EQ(vm_get_stat(vm, "pages_1g"), attrs & NR ? 0 : 1);
+	vm_set_memory_attributes(vm, MEM_GPA, PG_SIZE_1G, 0);
+	prot_mem_unmap(&mem);
+	check_access(page, 0);
+	ASSERT_EQ(vm_get_stat(vm, "pages_1g"), 1);
+	destroy_vm();
+}
+
+static void test_split_1g_pages(void)
+{
+	if (!has_free_1g_page()) {
+		pr_info("1 GiB pages: the kernel was booted without\n");
+		return;
+	}
+	test_split_1g(NW);
+	test_split_1g(NX);
+	test_split_1g(NOTHING);
+}
+
 /*
  * Where executable hugepages are a danger, hugepages do not execute and become
  * small pages that do, but for those that may not.
@@ -713,11 +780,12 @@ int main(int argc, char *argv[])
 	test_dirty_log(take_dirty_log_manually);
 	test_dirty_ring();
 	test_prefetch();
-	if (kvm_is_tdp_enabled())
+	if (kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY))
 		test_pre_fault();
 	test_churn();
 	test_read_only_memslot();
 	test_split();
+	test_split_1g_pages();
 	test_eager_split(NX);
 	test_eager_split(NW);
 	test_nx_huge_pages();

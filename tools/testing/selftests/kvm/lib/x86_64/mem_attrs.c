@@ -128,7 +128,9 @@ void *backing_mmap(enum vm_mem_backing_src_type src, size_t size,
 	int fd = -1;
 	void *hva;
 
-	*mapped = align_up(size, align) + align;
+	*mapped = align_up(size, align);
+	if (!is_hugetlb(src))
+		*mapped += align;
 	if (backing_src_is_shared(src))
 		fd = kvm_memfd_alloc(*mapped, src == VM_MEM_SRC_SHARED_HUGETLB);
 
