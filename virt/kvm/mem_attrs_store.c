@@ -305,17 +305,55 @@ static void *load_entry(struct kvm_attr_store *store, struct xa_state *xas)
 	return xa_is_zero(entry) ? NULL : entry;
 }
 
+/* The page's own slot.  Most lookups end in it. */
+static void *own_slot(const struct xarray *xa, unsigned long index)
+{
+	void *entry = xa_head(xa);
+	const struct xa_node *node;
+
+	/* Without a node there is no page but the first. */
+	if (!xa_is_node(entry))
+		return index ? NULL : entry;
+
+	node = xa_to_node(entry);
+	if (index >> node->shift >= XA_CHUNK_SIZE)
+		return NULL;
+
+	for (;;) {
+		entry = xa_entry(xa, node,
+				 (index >> node->shift) & XA_CHUNK_MASK);
+		if (!node->shift || !xa_is_node(entry))
+			return entry;
+		node = xa_to_node(entry);
+	}
+}
+
+static unsigned long get_slowly(struct kvm_attr_store *store,
+				unsigned long index)
+{
+	XA_STATE(xas, &store->xa, index);
+	void *entry = load_entry(store, &xas);
+
+	return entry ? xa_to_value(entry) : 0;
+}
+
 unsigned long kvm_attr_store_get(struct kvm_attr_store *store,
 				 unsigned long index)
 {
-	XA_STATE(xas, &store->xa, index);
+	unsigned long attrs;
 	void *entry;
 
 	rcu_read_lock();
-	entry = load_entry(store, &xas);
+	entry = own_slot(&store->xa, index);
+	if (!entry)
+		attrs = 0;
+	else if (xa_is_value(entry))
+		attrs = xa_to_value(entry);
+	else	/* It points to another slot, or has to be read again. */
+		attrs = get_slowly(store, index);
 	rcu_read_unlock();
 
-	return entry ? xa_to_value(entry) : 0;
+	return attrs;
 }
 
 static bool slots_are_zero(const struct xarray *xa, const struct xa_node *node,

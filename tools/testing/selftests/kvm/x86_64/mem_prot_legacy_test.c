@@ -33,21 +33,24 @@
 #define STACK_A		PAGE(8)	/* their ends */
 #define STACK_B		PAGE(9)
 #define DATA		PAGE(9)
+#define IDT		PAGE(10)
 
 #define CODE_SELECTOR	0x08
 #define DATA_SELECTOR	0x10
 #define A_SELECTOR	0x18
 #define B_SELECTOR	0x20
 
+#define VECTOR		0x20	/* a task gate, as is 0 */
 #define PORT		0x10
 #define PAE_CR4		X86_CR4_PAE
 #define PAGING		(X86_CR0_PG | X86_CR0_PE)
 #define NT_FLAG		0x4000u
+#define RF_FLAG		0x10000u
 #define FIXED_FLAG	0x2u
 
 /* ---- The guest ---- */
 
-enum insn { CR0, CR3, CR4, JMP, CALL, IRET };
+enum insn { CR0, CR3, CR4, JMP, CALL, IRET, INT, DIVIDE };
 
 static const struct {
 	u8 bytes[7];
@@ -59,6 +62,8 @@ static const struct {
 	[JMP] = { { 0xea, 0, 0, 0, 0, B_SELECTOR, 0 }, 7 },	/* ljmp */
 	[CALL] = { { 0x9a, 0, 0, 0, 0, B_SELECTOR, 0 }, 7 },	/* lcall */
 	[IRET] = { { 0xcf }, 1 },
+	[INT] = { { 0xcd, VECTOR }, 2 },
+	[DIVIDE] = { { 0xf7, 0xf3 }, 2 },	/* div %ebx, which is 0 */
 };
 
 /* incl (%edi); out %al, $PORT; hlt: behind the instruction, and all of task B */
@@ -108,6 +113,8 @@ static u64 tss_descriptor(u64 base, u8 type)
 	       (0x80ull | type) << 40 | (base >> 24) << 56;
 }
 
+#define TASK_GATE	(0x85ull << 40 | B_SELECTOR << 16)
+
 static void build_memory(enum insn insn)
 {
 	u64 *gdt = at(GDT);
@@ -126,6 +133,8 @@ static void build_memory(enum insn insn)
 	gdt[DATA_SELECTOR / 8] = 0x00cf93000000ffffull;
 	gdt[A_SELECTOR / 8] = tss_descriptor(TSS_A, 0xb);
 	gdt[B_SELECTOR / 8] = tss_descriptor(TSS_B, 0x9);
+	((u64 *)at(IDT))[0] = TASK_GATE;
+	((u64 *)at(IDT))[VECTOR] = TASK_GATE;
 	*(struct tss *)at(TSS_A) = (struct tss) { .cr3 = PDPT_A };
 	*(struct tss *)at(TSS_B) = (struct tss) {
 		.cr3 = PDPT_B, .eip = TASK_B, .eflags = FIXED_FLAG,
@@ -162,7 +171,8 @@ static void set_sregs(u64 cr0, u64 cr3)
 	sregs.ldt = (struct kvm_segment) { .unusable = 1 };
 	sregs.gdt.base = GDT;
 	sregs.gdt.limit = PG - 1;
-	sregs.idt.limit = 0;
+	sregs.idt.base = IDT;
+	sregs.idt.limit = PG - 1;
 	sregs.cr0 = (sregs.cr0 & ~(X86_CR0_PG | X86_CR0_TS)) | cr0;
 	sregs.cr3 = cr3;
 	sregs.cr4 = PAE_CR4;
@@ -217,6 +227,8 @@ struct state {
 static void take_state(struct state *state)
 {
 	vcpu_regs_get(vcpu, &state->regs);
+	/* The CPU sets it when it begins to deliver an exception. */
+	state->regs.rflags &= ~(u64)RF_FLAG;
 	vcpu_sregs_get(vcpu, &state->sregs);
 	memcpy(state->memory, mem.hva, MEM_SIZE);
 	/* Some CPUs set accessed bits in what they walk there. */
@@ -417,9 +429,16 @@ static void start_switch(enum insn insn)
 	set_regs(CODE, 0, DATA, insn == IRET ? NT_FLAG : 0);
 }
 
+/* Whether task B will return to task A. */
+static bool is_nested(enum insn insn)
+{
+	return insn != JMP && insn != IRET;
+}
+
 static void expect_left(enum insn insn)
 {
-	u64 left_at = CODE + insns[insn].length;
+	u64 left_at = CODE + (insn == DIVIDE ? 0 : insns[insn].length);
+	u32 flags = FIXED_FLAG | (insn == DIVIDE ? RF_FLAG : 0);
 	const struct tss *a = at(TSS_A);
 
 	TEST_ASSERT(a->eip == left_at,
@@ -429,10 +448,10 @@ static void expect_left(enum insn insn)
 		    a->esp == STACK_A - 64 && a->cs == CODE_SELECTOR &&
 		    a->ss == DATA_SELECTOR && a->cr3 == PDPT_A,
 		    "%s: task A should be saved", this_case);
-	TEST_ASSERT(a->eflags == FIXED_FLAG,
+	TEST_ASSERT(a->eflags == flags,
 		    "%s: task A should be saved with EFLAGS %#x, not %#x",
-		    this_case, FIXED_FLAG, a->eflags);
-	TEST_ASSERT(tss_type(A_SELECTOR) == (insn == CALL ? 0xb : 0x9),
+		    this_case, flags, a->eflags);
+	TEST_ASSERT(tss_type(A_SELECTOR) == (is_nested(insn) ? 0xb : 0x9),
 		    "%s: the descriptor of task A has type %#x", this_case,
 		    tss_type(A_SELECTOR));
 }
@@ -449,10 +468,10 @@ static void expect_entered(enum insn insn)
 		    regs.rdx == 0xb4 && regs.rsi == 0xb5 && regs.rbp == 0xb6 &&
 		    regs.rdi == DATA && regs.rsp == STACK_B - 64,
 		    "%s: task B should have its registers", this_case);
-	TEST_ASSERT(!(regs.rflags & NT_FLAG) == (insn != CALL),
-		    "%s: a task is nested if it was called, EFLAGS: %#llx",
+	TEST_ASSERT(!(regs.rflags & NT_FLAG) == !is_nested(insn),
+		    "%s: EFLAGS should say whether the task is nested, are %#llx",
 		    this_case, regs.rflags);
-	TEST_ASSERT(b->link == (insn == CALL ? A_SELECTOR : 0),
+	TEST_ASSERT(b->link == (is_nested(insn) ? A_SELECTOR : 0),
 		    "%s: the link of task B is %#x", this_case, b->link);
 	TEST_ASSERT(tss_type(B_SELECTOR) == 0xb,
 		    "%s: task B should be busy, its descriptor has type %#x",
@@ -507,7 +526,7 @@ static void test_switch(const char *name, enum insn insn)
 	test_refused_switch(insn, GDT, NW, EXIT_W);
 
 	/* Only the link is written to the TSS of the new task. */
-	if (insn == CALL) {
+	if (is_nested(insn)) {
 		test_refused_switch(insn, TSS_B, NW, EXIT_W);
 	} else {
 		start_switch(insn);
@@ -553,5 +572,7 @@ int main(int argc, char *argv[])
 	test_switch("task switch, jmp", JMP);
 	test_switch("task switch, call", CALL);
 	test_switch("task switch, iret", IRET);
+	test_switch("task switch, int through a task gate", INT);
+	test_switch("task switch, exception through a task gate", DIVIDE);
 	return 0;
 }
