@@ -1093,9 +1093,9 @@ static void row_read_guest_protected(void)
 #define VMCB_RFLAGS	0x570
 #define VMCB_RIP	0x578
 
-#define INTERCEPT_MSR	(1ULL << 28)
-#define INTERCEPT_VMRUN	(1ULL << 32)
-#define INTERCEPT_VMMCALL	(1ULL << 33)
+#define INTERCEPT_MSR	0x10000000ULL
+#define INTERCEPT_VMRUN	0x100000000ULL
+#define INTERCEPT_VMMCALL	0x200000000ULL
 #define EXIT_VMMCALL	0x81
 
 /* Selector, attributes and limit. */
@@ -1204,7 +1204,7 @@ static void nested(const char *row, struct vm vm)
 	vm_load(&vm, l1, sizeof(l1), 0);
 	run_batches(row, &vm);
 	if (vm.mem[VMCB_GPA + VMCB_EXIT_CODE] != (char)EXIT_VMMCALL)
-		errx(1, "the nested guest did not run");
+		errx(1, "L2 did not run");
 	vm_destroy(&vm);
 }
 
