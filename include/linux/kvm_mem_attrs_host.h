@@ -243,6 +243,7 @@ int kvm_guest_access_map(struct kvm *kvm, gfn_t gfn, struct kvm_host_map *map);
 void kvm_guest_access_unmap(struct kvm_vcpu *vcpu, struct kvm_host_map *map,
 			    bool dirty);
 void kvm_guest_access_keep(struct kvm *kvm, struct kvm_host_map *map);
+void kvm_guest_access_use(struct kvm *kvm, struct kvm_host_map *map);
 bool kvm_guest_access_check(struct kvm_vcpu *vcpu, gfn_t gfn);
 bool kvm_guest_access_allowed(struct kvm *kvm, gpa_t gpa, unsigned long len);
 

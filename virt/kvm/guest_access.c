@@ -61,7 +61,8 @@
  *   the same, kept	 while a nested guest runs, which has hardware write
  *			 there: not listed.  Its owner is kicked out of the guest
  *			 and looks the page up anew before he uses it again, see
- *			 kvm_arch_mem_attrs_taken().
+ *			 kvm_arch_mem_attrs_taken().  What he uses himself is
+ *			 listed meanwhile.
  */
 
 #include <linux/highmem.h>
@@ -628,8 +629,9 @@ static void map_list(struct kvm_mem_attrs *attrs, struct kvm_host_map *map)
 
 	/*
 	 * Pairs with smp_mb() in kvm_guest_access_wait().  The list is written
-	 * before attributes are read here, there attributes are written before
-	 * the list is read: one of the two sees the other.
+	 * before attributes, or requests to give pages up, are read here, there
+	 * those are written before the list is read: one of the two sees the
+	 * other.
 	 */
 	smp_mb();
 }
@@ -721,6 +723,21 @@ void kvm_guest_access_keep(struct kvm *kvm, struct kvm_host_map *map)
 	map_unlist(kvm->mem_attrs, map);
 }
 EXPORT_SYMBOL_GPL(kvm_guest_access_keep);
+
+/*
+ * A page that was kept is in use again, until kvm_guest_access_keep().  It is the
+ * page that attributes allow unless the caller now finds a request to give it up.
+ */
+void kvm_guest_access_use(struct kvm *kvm, struct kvm_host_map *map)
+{
+	/* It may have been mapped when the VM had no attributes. */
+	if (!map->has_attrs) {
+		map->has_attrs = true;
+		map->private = false;
+	}
+	map_list(kvm->mem_attrs, map);
+}
+EXPORT_SYMBOL_GPL(kvm_guest_access_use);
 
 /*
  * A section for who uses a page that he keeps, without sleeping.  In it no request

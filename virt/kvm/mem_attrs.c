@@ -186,6 +186,9 @@ static int kvm_mem_attrs_activate(struct kvm *kvm,
 	lockdep_assert_held(&kvm->slots_lock);
 
 	if (!kvm->mem_attrs) {
+		/* Arch code may have given up on this VM in the meantime. */
+		if (op->set & ~kvm_arch_supported_mem_attrs(kvm))
+			return -EINVAL;
 		r = mem_attrs_init(kvm);
 		if (r)
 			return r;

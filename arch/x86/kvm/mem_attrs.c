@@ -70,6 +70,26 @@ int kvm_mem_attrs_init_vm_type(struct kvm *kvm)
 }
 
 /*
+ * For SEV-ES, whose GHCB stays mapped from a VMGEXIT to the next VM-Enter, which
+ * writes to it.  Userspace may be in between, so a set could neither wait for
+ * that nor take the page away.  What can not be enforced is not offered: from
+ * now on the VM has no attributes.  -EINVAL if it has some already.
+ */
+int kvm_mem_attrs_forgo(struct kvm *kvm)
+{
+	int r = -EINVAL;
+
+	mutex_lock(&kvm->slots_lock);
+	if (!kvm->mem_attrs) {
+		WRITE_ONCE(kvm->arch.mem_attrs_forgone, true);
+		r = 0;
+	}
+	mutex_unlock(&kvm->slots_lock);
+	return r;
+}
+EXPORT_SYMBOL_GPL(kvm_mem_attrs_forgo);
+
+/*
  * Nested VMX maps the virtual-APIC page, the posted-interrupt descriptor and the
  * APIC-access page of L1 for as long as L2 runs.
  */
@@ -192,6 +212,19 @@ void kvm_steal_time_set_preempted_attrs(struct kvm_vcpu *vcpu, gpa_t gpa)
 	if (!kvm_guest_access_write_atomic(vcpu->kvm, gpa, &preempted,
 					   sizeof(preempted)))
 		vcpu->arch.st.preempted = KVM_VCPU_PREEMPTED;
+}
+
+/*
+ * Whether KVM and the guest can talk about page faults at all, given that they
+ * mean to.  If not, faults are waited for, and the guest is told of pages that it
+ * waits for once KVM can tell it.  Otherwise, unable to take the event off its list,
+ * KVM would believe that a page was on its way for ever.
+ */
+bool kvm_async_pf_page_allowed(struct kvm_vcpu *vcpu)
+{
+	return !kvm_has_mem_attrs(vcpu->kvm) ||
+	       kvm_guest_access_allowed(vcpu->kvm, vcpu->arch.apf.data.gpa,
+					sizeof(struct kvm_vcpu_pv_apf_data));
 }
 
 /*

@@ -11,6 +11,8 @@ struct kvm_page_fault;
 bool kvm_is_vm_type_supported(unsigned long type);
 int kvm_mem_attrs_check_extension(long ext);
 int kvm_mem_attrs_init_vm_type(struct kvm *kvm);
+int kvm_mem_attrs_forgo(struct kvm *kvm);
+bool kvm_async_pf_page_allowed(struct kvm_vcpu *vcpu);
 bool kvm_emulate_write_refused(struct kvm_vcpu *vcpu, gva_t addr,
 			       unsigned int bytes);
 
@@ -37,6 +39,16 @@ static inline int kvm_mem_attrs_check_extension(long ext)
 static inline int kvm_mem_attrs_init_vm_type(struct kvm *kvm)
 {
 	return 0;
+}
+
+static inline int kvm_mem_attrs_forgo(struct kvm *kvm)
+{
+	return 0;
+}
+
+static inline bool kvm_async_pf_page_allowed(struct kvm_vcpu *vcpu)
+{
+	return true;
 }
 
 static inline bool kvm_emulate_write_refused(struct kvm_vcpu *vcpu, gva_t addr,

@@ -57,6 +57,9 @@ u64 kvm_arch_supported_mem_attrs(struct kvm *kvm)
 {
 	u64 attrs = KVM_MEMORY_ATTRIBUTES_RWX;
 
+	if (kvm && READ_ONCE(kvm->arch.mem_attrs_forgone))
+		return 0;
+
 	if (kvm ? kvm_arch_has_private_mem(kvm) :
 		  kvm_is_vm_type_supported(KVM_X86_SW_PROTECTED_VM))
 		attrs |= KVM_MEMORY_ATTRIBUTE_PRIVATE;

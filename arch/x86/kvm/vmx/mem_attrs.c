@@ -5,7 +5,8 @@
  * While L2 runs, hardware reads and writes pages of L1 by their host physical
  * address: the virtual-APIC page and the posted-interrupt descriptor, and it
  * compares addresses with that of the APIC-access page.  No SPTE stands between
- * the two, so that zapping SPTEs changes nothing.
+ * the two, so that zapping SPTEs changes nothing.  KVM itself keeps the
+ * enlightened VMCS of Hyper-V mapped, also while L1 runs.
  *
  * Model: when attributes take something away, or change what backs a page, each
  * vCPU that may have such pages in use gets KVM_REQ_NESTED_PAGES and is kicked out
@@ -13,6 +14,11 @@
  * refused the vCPU exits to userspace, naming the page, and tries again the next
  * time that it is run; L2 waits.  (Nested VM-Enter with a page that is refused
  * fails as with one that has no memory.)
+ *
+ * The enlightened VMCS is used by KVM alone, and is listed as in use when it is,
+ * which the set waits for; who comes later sees the request.  While L1 runs, with
+ * nothing to be written there any more, KVM can do without: it lets go of it, and
+ * the next VM-Enter looks it up as if it were a new one.
  *
  * Locks
  *
@@ -22,9 +28,12 @@
  *			 KVM's own use of the pages, vmx_complete_nested_
  *			 posted_interrupt(), which so either is over or sees
  *			 the request
+ *   mem_attrs->maps_lock  likewise for the enlightened VMCS, see
+ *			 kvm_guest_access_use()
  *
  * Lifetimes: the pages are held by reference from nested VM-Enter to nested
- * VM-Exit, or until they are given up here.
+ * VM-Exit, the enlightened VMCS until another one or none is used, or until they
+ * are given up here.
  */
 
 #include <linux/kvm_host.h>
@@ -68,6 +77,82 @@ static bool pages_allowed(struct kvm_vcpu *vcpu)
 }
 
 /*
+ * Look the enlightened VMCS up anew.  If it is there it is in use, if not that may
+ * be noted as a refused access.  May sleep.
+ */
+static bool reload_evmcs(struct kvm_vcpu *vcpu)
+{
+	struct nested_vmx *nested = &to_vmx(vcpu)->nested;
+	gfn_t gfn = gpa_to_gfn(nested->hv_evmcs_vmptr);
+
+	kvm_vcpu_unmap(vcpu, &nested->hv_evmcs_map, true);
+	nested->hv_evmcs = NULL;
+
+	kvm_clear_refused(vcpu);
+	if (!kvm_guest_access_check(vcpu, gfn) ||
+	    kvm_vcpu_map(vcpu, gfn, &nested->hv_evmcs_map))
+		return false;
+
+	nested->hv_evmcs = nested->hv_evmcs_map.hva;
+	return true;
+}
+
+/*
+ * Use the enlightened VMCS, if there is one, until nested_evmcs_end().  Returns
+ * false if it has to be given up: by nested_vmx_reload_pages(), so the caller goes
+ * back to where requests are handled.  Called with kvm->srcu held.
+ */
+bool __nested_evmcs_begin(struct kvm_vcpu *vcpu, bool may_sleep)
+{
+	struct nested_vmx *nested = &to_vmx(vcpu)->nested;
+
+	if (!evmptr_is_valid(nested->hv_evmcs_vmptr))
+		return true;
+
+	if (nested->hv_evmcs) {
+		kvm_guest_access_use(vcpu->kvm, &nested->hv_evmcs_map);
+		if (!kvm_test_request(KVM_REQ_NESTED_PAGES, vcpu))
+			return true;
+		kvm_guest_access_keep(vcpu->kvm, &nested->hv_evmcs_map);
+	}
+
+	return may_sleep && reload_evmcs(vcpu);
+}
+
+/* Returns as nested_vmx_reload_pages(). */
+static int evmcs_lost(struct kvm_vcpu *vcpu)
+{
+	struct vcpu_vmx *vmx = to_vmx(vcpu);
+
+	if (!is_guest_mode(vcpu) && !vmx->nested.need_vmcs12_to_shadow_sync) {
+		nested_release_evmcs(vcpu);
+		return 1;
+	}
+
+	/* L2's state has to go there sooner or later. */
+	kvm_make_request(KVM_REQ_NESTED_PAGES, vcpu);
+	if (kvm_access_refused(vcpu))
+		return kvm_refused_exit(vcpu);
+
+	vcpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	vcpu->run->internal.ndata = 0;
+	return 0;
+}
+
+static int give_up_evmcs(struct kvm_vcpu *vcpu)
+{
+	if (!evmptr_is_valid(to_vmx(vcpu)->nested.hv_evmcs_vmptr))
+		return 1;
+
+	if (!reload_evmcs(vcpu))
+		return evmcs_lost(vcpu);
+
+	nested_evmcs_end(vcpu);
+	return 1;
+}
+
+/*
  * Handle KVM_REQ_NESTED_PAGES.  Returns 1, 0 with an exit to userspace prepared
  * that ends L2, or -EFAULT with one that names the page.
  */
@@ -75,15 +160,20 @@ int nested_vmx_reload_pages(struct kvm_vcpu *vcpu)
 {
 	bool from_userspace = vcpu->arch.pdptrs_from_userspace;
 	bool done;
+	int r;
 
-	if (!is_guest_mode(vcpu))
-		return 1;
+	r = give_up_evmcs(vcpu);
+	if (r <= 0 || !is_guest_mode(vcpu))
+		return r;
 
 	put_pages(vcpu);
 	if (!pages_allowed(vcpu)) {
 		kvm_make_request(KVM_REQ_NESTED_PAGES, vcpu);
 		return kvm_refused_exit(vcpu);
 	}
+
+	/* The enlightened VMCS is not in use: do not ask it for advice. */
+	to_vmx(vcpu)->nested.force_msr_bitmap_recalc = true;
 
 	/* L2 has not loaded CR3: its PDPTRs stay what they are. */
 	vcpu->arch.pdptrs_from_userspace = true;

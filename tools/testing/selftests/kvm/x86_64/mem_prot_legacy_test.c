@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Protections hold in a 32-bit guest: page-directory-pointer tables of PAE paging,
- * and task switches.
+ * the I/O permission bitmap of a TSS, and task switches.
  *
  * The guest is raw code that begins with the instruction under test and ends with
  * an OUT.  The VMM sets all registers, protects a page that the instruction needs,
@@ -34,6 +34,8 @@
 #define STACK_B		PAGE(9)
 #define DATA		PAGE(9)
 #define IDT		PAGE(10)
+#define TSS_IO		PAGE(11)
+#define IO_MAP		PAGE(12)	/* of that, up to its limit */
 
 #define CODE_SELECTOR	0x08
 #define DATA_SELECTOR	0x10
@@ -42,6 +44,7 @@
 
 #define VECTOR		0x20	/* a task gate, as is 0 */
 #define PORT		0x10
+#define IN_PORT		0x18
 #define PAE_CR4		X86_CR4_PAE
 #define PAGING		(X86_CR0_PG | X86_CR0_PE)
 #define NT_FLAG		0x4000u
@@ -50,7 +53,7 @@
 
 /* ---- The guest ---- */
 
-enum insn { CR0, CR3, CR4, JMP, CALL, IRET, INT, DIVIDE };
+enum insn { CR0, CR3, CR4, JMP, CALL, IRET, INT, DIVIDE, IN, FORCED_IN };
 
 static const struct {
 	u8 bytes[7];
@@ -64,7 +67,11 @@ static const struct {
 	[IRET] = { { 0xcf }, 1 },
 	[INT] = { { 0xcd, VECTOR }, 2 },
 	[DIVIDE] = { { 0xf7, 0xf3 }, 2 },	/* div %ebx, which is 0 */
+	[IN] = { { 0xe4, IN_PORT }, 2 },
+	[FORCED_IN] = { { 0x0f, 0x0b, 'k', 'v', 'm', 0xe4, IN_PORT }, 7 },
 };
+
+#define FORCED_PREFIX	5	/* KVM skips it and emulates what follows */
 
 /* incl (%edi); out %al, $PORT; hlt: behind the instruction, and all of task B */
 static const u8 count[] = { 0xff, 0x07, 0xe6, PORT, 0xf4 };
@@ -416,6 +423,87 @@ static void test_set_sregs(void)
 	end();
 }
 
+/* ---- I/O permission bitmap ---- */
+
+/* Whether QEMU emulates the CPU. */
+static bool is_tcg(void)
+{
+	const struct kvm_x86_cpu_feature hypervisor =
+		KVM_X86_CPU_FEATURE(0x1, 0, ECX, 31);
+	u32 eax, ebx, ecx, edx;
+
+	if (!this_cpu_has(hypervisor))
+		return false;
+	cpuid(0x40000000, &eax, &ebx, &ecx, &edx);
+	return ebx == 0x54474354;	/* TCGT */
+}
+
+static void start_io(enum insn insn)
+{
+	struct kvm_sregs sregs;
+
+	build_memory(insn);
+	((struct tss *)at(TSS_IO))->io_map = (IO_MAP - TSS_IO) << 16;
+	set_sregs(X86_CR0_PE, 0);
+	set_regs(CODE, 0, DATA, 0);
+
+	vcpu_sregs_get(vcpu, &sregs);
+	sregs.cs.selector |= 3;
+	sregs.cs.dpl = 3;
+	sregs.ds.selector |= 3;
+	sregs.ds.dpl = 3;
+	sregs.ss = sregs.ds;
+	sregs.tr.base = TSS_IO;
+	sregs.tr.limit = 2 * PG - 1;
+	/* QEMU looks for bitmaps in tasks that are not busy. */
+	if (is_tcg())
+		sregs.tr.type = 0x9;
+	vcpu_sregs_set(vcpu, &sregs);
+}
+
+/* The port is read once, then. */
+static void expect_in(void)
+{
+	vcpu_run(vcpu);
+	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO &&
+		    vcpu->run->io.port == IN_PORT,
+		    "%s: the port should be read, exit: %u (%s)", this_case,
+		    vcpu->run->exit_reason,
+		    exit_reason_str(vcpu->run->exit_reason));
+	expect_done();
+}
+
+static void test_refused_in(enum insn insn, u64 page)
+{
+	static struct state before, after;
+
+	start_io(insn);
+	take_state(&before);
+	if (insn == FORCED_IN)
+		before.regs.rip += FORCED_PREFIX;
+	protect(page, NOTHING);
+	expect_refusal(page, EXIT_R);
+	take_state(&after);
+	assert_same_state(&before, &after);
+	expect_refusal(page, EXIT_R);
+	protect(page, NW | NX);
+	expect_in();
+	protect(page, 0);
+}
+
+/* The CPU, or KVM in its place, reads it for an IN that is not privileged. */
+static void test_io(const char *name, enum insn insn)
+{
+	if (!begin(name))
+		return;
+
+	start_io(insn);
+	expect_in();
+	test_refused_in(insn, TSS_IO);
+	test_refused_in(insn, IO_MAP);
+	end();
+}
+
 /* ---- Task switches ---- */
 
 static void start_switch(enum insn insn)
@@ -537,19 +625,6 @@ static void test_switch(const char *name, enum insn insn)
 	end();
 }
 
-/* Whether QEMU emulates the CPU. */
-static bool is_tcg(void)
-{
-	const struct kvm_x86_cpu_feature hypervisor =
-		KVM_X86_CPU_FEATURE(0x1, 0, ECX, 31);
-	u32 eax, ebx, ecx, edx;
-
-	if (!this_cpu_has(hypervisor))
-		return false;
-	cpuid(0x40000000, &eax, &ebx, &ecx, &edx);
-	return ebx == 0x54474354;	/* TCGT */
-}
-
 int main(int argc, char *argv[])
 {
 	TEST_REQUIRE_PROTECTIONS();
@@ -563,6 +638,9 @@ int main(int argc, char *argv[])
 	if (!npt || !is_tcg())
 		test_load("PDPT, mov to CR4", CR4);
 	test_set_sregs();
+	test_io("I/O bitmap", IN);
+	if (enable_forced_emulation())
+		test_io("I/O bitmap, emulated", FORCED_IN);
 
 	/* QEMU's task switches are no VM-Exits. */
 	if (is_tcg()) {

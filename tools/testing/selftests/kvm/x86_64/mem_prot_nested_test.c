@@ -34,6 +34,7 @@
 #define IOPM		(MEM_GPA + 16 * PG)	/* three pages */
 #define VMCB2		(MEM_GPA + 20 * PG)
 #define VAPIC		(MEM_GPA + 21 * PG)
+#define EVMCS		(MEM_GPA + 22 * PG)
 
 /* No memory to L1; to L2 the same memory again, by another page table */
 #define UNBACKED	(MEM_GPA + MEM_SIZE)
@@ -49,6 +50,7 @@ enum request {
 	PROTECT,	/* the page must not change from now on */
 	LIFT,		/* until now */
 	WITHHOLD,	/* L2 can not go on; protection is lifted afterwards */
+	SAVE_STATE,	/* L1's state can not be saved; the same */
 };
 
 static bool forced;	/* KVM can be told to emulate */
@@ -425,6 +427,73 @@ static void l1_vmx_tpr(struct vmx_pages *vmx)
 	GUEST_DONE();
 }
 
+/* As the MSR bitmap; without bitmaps as well L2 is free to use any port. */
+static void l2_vmx_io(void)
+{
+	asm volatile("out %%al, %%dx" :: "d"(PORT), "a"(0));
+	vmcall();
+}
+
+static void l1_vmx_io_bitmaps(struct vmx_pages *vmx)
+{
+	start_vmx(vmx, l2_vmx_io);
+	memset((void *)IOPM, 0, 2 * PG);
+	vmwrite(IO_BITMAP_A, IOPM);
+	vmwrite(IO_BITMAP_B, IOPM + PG);
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL, vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
+		CPU_BASED_USE_IO_BITMAPS);
+	protect(IOPM, NOTHING);
+	GUEST_ASSERT(!vmlaunch());
+	expect(vmreadz(VM_EXIT_REASON), EXIT_REASON_IO_INSTRUCTION);
+	lift(IOPM);
+	protect(IOPM, NW);
+	vmwrite(GUEST_RIP, (u64)l2_vmx_io);
+	GUEST_ASSERT(!vmresume());
+	expect_vmcall();
+	lift(IOPM);
+	GUEST_DONE();
+}
+
+/*
+ * Hyper-V's VMCS in memory, which KVM keeps mapped.  It is written when L2 exits,
+ * so L2 does not run while that is not allowed.  L1 does: to it, KVM has lost it.
+ */
+static void l2_vmx_evmcs(void)
+{
+	withhold(EVMCS, NW);
+	withhold(EVMCS, NOTHING);
+	vmcall();
+	vmcall();
+	vmcall();
+}
+
+static void resume_after_vmcall(void)
+{
+	current_evmcs->guest_rip += 3;
+	GUEST_ASSERT(!vmresume());
+	expect_vmcall();
+}
+
+static void l1_vmx_evmcs(struct vmx_pages *vmx)
+{
+	vmx->enlightened_vmcs_gpa = EVMCS;
+	vmx->enlightened_vmcs = (void *)EVMCS;
+	enable_vp_assist(vmx->vp_assist_gpa, vmx->vp_assist);
+	memset((void *)EVMCS, 0, PG);
+	start_vmx(vmx, l2_vmx_evmcs);
+	GUEST_ASSERT(!vmlaunch());
+	expect_vmcall();
+
+	protect(EVMCS, NW);
+	expect(kvm_asm_safe("vmresume"), UD_VECTOR);
+	lift(EVMCS);
+	resume_after_vmcall();
+
+	GUEST_SYNC_ARGS(SAVE_STATE, EVMCS, NOTHING, 0, 0);
+	resume_after_vmcall();
+	GUEST_DONE();
+}
+
 /* ---- The VMM ---- */
 
 static struct kvm_vm *vm;
@@ -444,6 +513,20 @@ static void expect_refusal(u64 page, u64 allowed)
 		    *guest_global(vm, insn_rip), vcpu_get_rip(vcpu));
 }
 
+static void expect_save(int error)
+{
+	struct kvm_nested_state *state = calloc(1, 4 * PG);
+	int r;
+
+	TEST_ASSERT(state, "out of memory");
+	state->size = 4 * PG;
+	r = __vcpu_ioctl(vcpu, KVM_GET_NESTED_STATE, state);
+	TEST_ASSERT(error ? r == -1 && errno == error : !r,
+		    "KVM_GET_NESTED_STATE should end with %s, returns %d with %s",
+		    strerror(error), r, strerror(errno));
+	free(state);
+}
+
 static void do_request(const struct ucall *uc)
 {
 	u64 page = uc->args[2], attrs = uc->args[3], flags = uc->args[4];
@@ -460,12 +543,16 @@ static void do_request(const struct ucall *uc)
 		vcpu_run_to_refusal(vcpu, page);
 		vcpu_run_to_refusal(vcpu, page);
 	}
+	if (uc->args[1] == SAVE_STATE)
+		expect_save(EFAULT);
 	if (uc->args[1] != PROTECT) {
 		TEST_ASSERT(!memcmp(watched, prot_mem_hva(&mem, page), PG),
 			    "The protected page at %#lx should not change",
 			    page);
 		vm_set_memory_attributes(vm, page, PG, 0);
 	}
+	if (uc->args[1] == SAVE_STATE)
+		expect_save(0);
 }
 
 /* Also serves the port that L2 writes to. */
@@ -548,6 +635,23 @@ static void test_vmx(const char *what, void *l1, bool ept)
 		nested_map_memslot(vmx, vm, 0);
 		nested_map(vmx, vm, MEM_GPA, MEM_GPA, MEM_SIZE);
 	}
+	vcpu_args_set(vcpu, 1, vmx_gva);
+	run_guests();
+	destroy_vm();
+}
+
+static void test_evmcs(void)
+{
+	vm_vaddr_t vmx_gva;
+
+	if (!kvm_has_cap(KVM_CAP_HYPERV_ENLIGHTENED_VMCS))
+		return;
+
+	pr_info("VMX: enlightened VMCS\n");
+	create_vm(l1_vmx_evmcs);
+	vcpu_set_hv_cpuid(vcpu);
+	vcpu_enable_evmcs(vcpu);
+	vcpu_alloc_vmx(vm, &vmx_gva);
 	vcpu_args_set(vcpu, 1, vmx_gva);
 	run_guests();
 	destroy_vm();
@@ -651,7 +755,9 @@ static void test_all_vmx(void)
 	test_vmx("accesses of L2", l1_vmx_access, false);
 	test_vmx("VMCS", l1_vmx_vmcs, false);
 	test_vmx("MSR bitmap", l1_vmx_msr_bitmap, false);
+	test_vmx("I/O bitmaps", l1_vmx_io_bitmaps, false);
 	test_vmx("virtual-APIC page", l1_vmx_tpr, false);
+	test_evmcs();
 	if (get_kvm_intel_param_bool("ept"))
 		test_vmx("accesses of L2", l1_vmx_access, true);
 }

@@ -18,8 +18,11 @@
 #include <asm/kvm_para.h>
 #include <asm/pvclock-abi.h>
 #include <linux/kvm_para.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "test_util.h"
@@ -38,6 +41,7 @@
 #define PV_GPA		(MEM_GPA + 5 * PG)
 #define OTHER_GPA	(MEM_GPA + 8 * PG)
 #define UNBACKED_GPA	(MEM_GPA + 32 * PG)
+#define ABSENT_GPA	(MEM_GPA + 10 * PG)	/* has to be waited for */
 
 /*
  * Odd as a version, with a PV EOI pending and an async page fault token in
@@ -101,6 +105,42 @@ static void guest_async_pf(u64 gpa)
 	wrmsr(MSR_KVM_ASYNC_PF_INT, INT_VECTOR);
 	go_on(wrmsr_safe(MSR_KVM_ASYNC_PF_EN, gpa | KVM_ASYNC_PF_ENABLED |
 			 KVM_ASYNC_PF_DELIVERY_AS_INT));
+}
+
+/*
+ * Faults again and again until the page is there.  The token is taken, what else
+ * KVM has said on the page is left there for the VMM to see.
+ */
+static struct kvm_vcpu_pv_apf_data *apf;
+
+static void guest_async_pf_taken(u64 gpa)
+{
+	u64 outcome;
+
+	apf = (void *)gpa;
+	x2apic_enable();
+	wrmsr(MSR_KVM_ASYNC_PF_INT, INT_VECTOR);
+	outcome = wrmsr_safe(MSR_KVM_ASYNC_PF_EN, gpa | KVM_ASYNC_PF_ENABLED |
+			     KVM_ASYNC_PF_SEND_ALWAYS |
+			     KVM_ASYNC_PF_DELIVERY_AS_INT);
+	GUEST_SYNC_ARGS(ENABLED, outcome, 0, 0, 0);
+	for (;;) {
+		asm volatile("sti; nop" ::: "memory");
+		WRITE_ONCE(*(u64 *)ABSENT_GPA, 1);
+		asm volatile("cli" ::: "memory");
+		GUEST_SYNC(WENT_ON);
+	}
+}
+
+static void guest_pf_handler(struct ex_regs *regs)
+{
+}
+
+static void guest_ready_handler(struct ex_regs *regs)
+{
+	apf->token = 0;
+	wrmsr(MSR_KVM_ASYNC_PF_ACK, 1);
+	x2apic_write_reg(APIC_EOI, 0);
 }
 
 static void guest_irq_handler(struct ex_regs *regs)
@@ -196,6 +236,34 @@ static bool has_xen(void)
 static void prepare_irq(struct kvm_vcpu *vcpu)
 {
 	vm_install_exception_handler(vcpu->vm, INT_VECTOR, guest_irq_handler);
+}
+
+/* The memory of the VM at hand */
+static struct prot_mem *memory;
+
+/* Faults on it reach the VMM. */
+static int absent_uffd = -1;
+
+static void prepare_absent(struct kvm_vcpu *vcpu)
+{
+	struct uffdio_register reg = {
+		.range.start = (u64)prot_mem_hva(memory, ABSENT_GPA),
+		.range.len = PG,
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	struct uffdio_api api = { .api = UFFD_API };
+
+	virt_map(vcpu->vm, PV_GPA, PV_GPA, 1);
+	virt_map(vcpu->vm, ABSENT_GPA, ABSENT_GPA, 1);
+	vm_install_exception_handler(vcpu->vm, INT_VECTOR, guest_ready_handler);
+	vm_install_exception_handler(vcpu->vm, PF_VECTOR, guest_pf_handler);
+
+	if (absent_uffd >= 0)
+		close(absent_uffd);
+	absent_uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	TEST_ASSERT(absent_uffd >= 0 && !ioctl(absent_uffd, UFFDIO_API, &api) &&
+		    !ioctl(absent_uffd, UFFDIO_REGISTER, &reg),
+		    "userfaultfd should be there, %s", strerror(errno));
 }
 
 static void prepare_hv(struct kvm_vcpu *vcpu)
@@ -300,6 +368,33 @@ static void act_preempt(struct kvm_vcpu *vcpu)
 		    !pthread_detach(thread), "There should be a thread to be had");
 }
 
+static void *provide_absent(void *arg)
+{
+	struct uffdio_zeropage zero = {
+		.range.start = (u64)prot_mem_hva(memory, ABSENT_GPA),
+		.range.len = PG,
+	};
+	struct uffd_msg msg;
+
+	TEST_ASSERT(read(absent_uffd, &msg, sizeof(msg)) == sizeof(msg),
+		    "There should be a fault to read, %s", strerror(errno));
+	usleep(10000);
+	TEST_ASSERT(!ioctl(absent_uffd, UFFDIO_ZEROPAGE, &zero),
+		    "The page should be missing, %s", strerror(errno));
+	return NULL;
+}
+
+/* The page goes, and comes back some time after it was missed. */
+static void act_absent(struct kvm_vcpu *vcpu)
+{
+	pthread_t thread;
+
+	TEST_ASSERT(!madvise(prot_mem_hva(memory, ABSENT_GPA), PG,
+			     MADV_DONTNEED), "%s", strerror(errno));
+	TEST_ASSERT(!pthread_create(&thread, NULL, provide_absent, NULL) &&
+		    !pthread_detach(thread), "There should be a thread to be had");
+}
+
 static void act_clock(struct kvm_vcpu *vcpu)
 {
 	struct kvm_clock_data data;
@@ -355,6 +450,8 @@ static const struct pv_case {
 	{ "steal time of a preempted vCPU", guest_steal_time_busy, 0,
 	  has_steal_time, NULL, NULL, act_preempt, true },
 	{ "async page fault", guest_async_pf, 0, has_async_pf, .zero = true },
+	{ "async page fault that is taken", guest_async_pf_taken, 0,
+	  has_async_pf, prepare_absent, NULL, act_absent, true, .zero = true },
 	{ "PV EOI", guest_pv_eoi, 0, has_pv_eoi, prepare_irq, NULL, NULL,
 	  true },
 	{ "vapic", guest_vapic, 0, NULL, NULL, enable_vapic, act_vapic, true },
@@ -405,6 +502,7 @@ static void create(struct pv_vm *p, const struct pv_case *c, u64 gpa)
 	prot_mem_create(&p->mem, p->vm, SLOT, 0, MEM_GPA, MEM_SIZE,
 			VM_MEM_SRC_ANONYMOUS);
 	memset(p->mem.hva, p->c->zero ? 0 : JUNK, MEM_SIZE);
+	memory = &p->mem;
 	vcpu_args_set(p->vcpu, 2, gpa, c->arg);
 	if (c->prepare)
 		c->prepare(p->vcpu);
