@@ -10,7 +10,7 @@ export KDIR FORCE
 help: ## this text
 	@dev/help $(MAKEFILE_LIST)
 
-kernel: ## build build/kernel/bzImage (CONFIG=debug: checkers, base: unpatched, off or protect: fewer features)
+kernel: ## build build/kernel/bzImage (CONFIG=debug, kcsan: checkers, base: unpatched, off or protect: fewer features)
 	@dev/kernel $(CONFIG)
 
 tree: ## compose the series into build/tree, a git tree with one commit a patch
