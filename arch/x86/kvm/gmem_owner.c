@@ -29,6 +29,7 @@
  */
 #include <linux/debugfs.h>
 #include <linux/kvm_host.h>
+#include <linux/seq_file.h>
 #include <linux/xarray.h>
 
 #include "gmem_owner.h"
@@ -176,6 +177,20 @@ static const struct {
 	{ "violations",		&nr_violations },
 };
 
+/* A line per folio: PFN of its first page, order. */
+static int owners_show(struct seq_file *m, void *unused)
+{
+	unsigned long pfn;
+	void *kvm;
+
+	xa_for_each(&owners, pfn, kvm) {
+		seq_printf(m, "%lx %u\n", pfn, xa_get_order(&owners, pfn));
+		cond_resched();
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(owners);
+
 void kvm_gmem_owner_init(void)
 {
 	int i;
@@ -185,6 +200,7 @@ void kvm_gmem_owner_init(void)
 		debugfs_create_file_unsafe(owner_stats[i].name, 0444, owner_dir,
 					   owner_stats[i].value,
 					   &owner_ro_fops);
+	debugfs_create_file("owners", 0444, owner_dir, NULL, &owners_fops);
 	debugfs_create_file_unsafe("fail_in", 0644, owner_dir, &fail_in,
 				   &owner_rw_fops);
 }

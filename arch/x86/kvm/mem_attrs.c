@@ -91,7 +91,8 @@ EXPORT_SYMBOL_GPL(kvm_mem_attrs_forgo);
 
 /*
  * Nested VMX maps the virtual-APIC page, the posted-interrupt descriptor and the
- * APIC-access page of L1 for as long as L2 runs.
+ * APIC-access page of L1 for as long as L2 runs, and an enlightened VMCS for
+ * longer.
  */
 bool kvm_arch_mem_attrs_taken(struct kvm *kvm)
 {
@@ -102,6 +103,12 @@ bool kvm_arch_mem_attrs_taken(struct kvm *kvm)
 
 	if (!ops->may_keep_pages)
 		return false;
+
+	/*
+	 * Pairs with smp_mb() in map_list(): a vCPU that is not seen to have
+	 * begun with VMX here sees the new attributes when it maps its pages.
+	 */
+	smp_mb();
 
 	kvm_for_each_vcpu(i, vcpu, kvm) {
 		if (!ops->may_keep_pages(vcpu))

@@ -41,10 +41,16 @@
 #include "nested.h"
 #include "vmx.h"
 
-/* Without VMXON there is no L2, and later on pages are looked up anew anyway. */
+/*
+ * Without VMXON there is no L2, and later on pages are looked up anew anyway, but
+ * for the enlightened VMCS, which is still there when SMM is left.
+ */
 bool nested_vmx_may_keep_pages(struct kvm_vcpu *vcpu)
 {
-	return READ_ONCE(to_vmx(vcpu)->nested.vmxon);
+	struct nested_vmx *nested = &to_vmx(vcpu)->nested;
+
+	return READ_ONCE(nested->vmxon) ||
+	       evmptr_is_valid(READ_ONCE(nested->hv_evmcs_vmptr));
 }
 
 static void put_pages(struct kvm_vcpu *vcpu)
