@@ -3,7 +3,7 @@
 # Every verb is a script in dev/ or vm/; this only names them.
 
 .DEFAULT_GOAL := help
-.PHONY: help kernel tree series import rebase check test bench demo shell gdb bisect clean
+.PHONY: help kernel tree series import rebase check test races bench demo shell gdb bisect clean
 MAKEFLAGS += --no-print-directory
 export KDIR FORCE
 
@@ -30,6 +30,9 @@ check: ## what must hold of the repository itself, in seconds
 
 test: ## everything that must hold; T=NAME M=MACHINE: one selftest on one machine
 	@dev/test $(if $(T),--one "$(T)" "$(M)")
+
+races: ## data races: the stress tests on a kernel with KCSAN (M=MACHINE)
+	@dev/vmtest --kernel kcsan --machine $(or $(M),npt) kcsan --slow 4
 
 bench: ## instructions and memory that attributes cost; docs/bench (LIMITS=1: judge, PEER=1: 6.12 too)
 	@dev/bench $(if $(LIMITS),--limits) $(if $(PEER),--peer)

@@ -35,6 +35,7 @@
 #define VMCB2		(MEM_GPA + 20 * PG)
 #define VAPIC		(MEM_GPA + 21 * PG)
 #define EVMCS		(MEM_GPA + 22 * PG)
+#define APIC_ACCESS	(MEM_GPA + 23 * PG)
 
 /* No memory to L1; to L2 the same memory again, by another page table */
 #define UNBACKED	(MEM_GPA + MEM_SIZE)
@@ -454,6 +455,27 @@ static void l1_vmx_io_bitmaps(struct vmx_pages *vmx)
 	GUEST_DONE();
 }
 
+/* The CPU knows this page by its address alone, and yet L2 has to wait for it. */
+static void l2_vmx_apic_access(void)
+{
+	withhold(APIC_ACCESS, NW);
+	withhold(APIC_ACCESS, NOTHING);
+	vmcall();
+}
+
+static void l1_vmx_apic_access(struct vmx_pages *vmx)
+{
+	start_vmx(vmx, l2_vmx_apic_access);
+	vmwrite(APIC_ACCESS_ADDR, APIC_ACCESS);
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL, vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
+		CPU_BASED_ACTIVATE_SECONDARY_CONTROLS);
+	vmwrite(SECONDARY_VM_EXEC_CONTROL, vmreadz(SECONDARY_VM_EXEC_CONTROL) |
+		SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES);
+	GUEST_ASSERT(!vmlaunch());
+	expect_vmcall();
+	GUEST_DONE();
+}
+
 /*
  * Hyper-V's VMCS in memory, which KVM keeps mapped.  It is written when L2 exits,
  * so L2 does not run while that is not allowed.  L1 does: to it, KVM has lost it.
@@ -757,6 +779,7 @@ static void test_all_vmx(void)
 	test_vmx("MSR bitmap", l1_vmx_msr_bitmap, false);
 	test_vmx("I/O bitmaps", l1_vmx_io_bitmaps, false);
 	test_vmx("virtual-APIC page", l1_vmx_tpr, false);
+	test_vmx("APIC-access page", l1_vmx_apic_access, false);
 	test_evmcs();
 	if (get_kvm_intel_param_bool("ept"))
 		test_vmx("accesses of L2", l1_vmx_access, true);
