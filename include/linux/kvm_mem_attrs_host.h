@@ -247,8 +247,8 @@ void kvm_guest_access_use(struct kvm *kvm, struct kvm_host_map *map);
 bool kvm_guest_access_check(struct kvm_vcpu *vcpu, gfn_t gfn);
 bool kvm_guest_access_allowed(struct kvm *kvm, gpa_t gpa, unsigned long len);
 
-struct kvm_mem_attrs *kvm_guest_access_lock(struct kvm *kvm);
-void kvm_guest_access_unlock(struct kvm_mem_attrs *attrs);
+void kvm_guest_access_lock(struct kvm *kvm);
+void kvm_guest_access_unlock(struct kvm *kvm);
 
 static inline bool kvm_host_map_has_attrs(const struct kvm_host_map *map)
 {

@@ -740,23 +740,20 @@ void kvm_guest_access_use(struct kvm *kvm, struct kvm_host_map *map)
 EXPORT_SYMBOL_GPL(kvm_guest_access_use);
 
 /*
- * A section for who uses a page that he keeps, without sleeping.  In it no request
- * to give the page up comes in.  NULL if the VM has no attributes.
+ * A section for who uses a page that he keeps, without sleeping, in a VM that has
+ * attributes.  In it no request to give the page up comes in.
  */
-struct kvm_mem_attrs *kvm_guest_access_lock(struct kvm *kvm)
+void kvm_guest_access_lock(struct kvm *kvm)
+	__acquires(&kvm->mem_attrs->access)
 {
-	if (!kvm_has_mem_attrs(kvm))
-		return NULL;
-
 	read_lock(&kvm->mem_attrs->access);
-	return kvm->mem_attrs;
 }
 EXPORT_SYMBOL_GPL(kvm_guest_access_lock);
 
-void kvm_guest_access_unlock(struct kvm_mem_attrs *attrs)
+void kvm_guest_access_unlock(struct kvm *kvm)
+	__releases(&kvm->mem_attrs->access)
 {
-	if (attrs)
-		read_unlock(&attrs->access);
+	read_unlock(&kvm->mem_attrs->access);
 }
 EXPORT_SYMBOL_GPL(kvm_guest_access_unlock);
 
