@@ -19,6 +19,7 @@
 #endif
 
 #include <linux/highmem.h>
+#include <linux/wait_bit.h>
 
 struct kvm_mem_attrs;
 
@@ -132,22 +133,35 @@ static inline u64 kvm_mem_attrs_refuse(unsigned long attrs, u64 access)
 }
 
 /*
- * Arch: the attributes that VMs like @kvm can have (NULL: any VM), whether it
- * can enforce this combination of them, and what to do to the mappings of
- * @range, which lies within one memslot, because its attributes are about to
- * go from @old to @new.  The last is called with mmu_lock held for write and an
- * invalidation of the range in progress, may drop and retake mmu_lock, and
- * returns whether remote TLBs have to be flushed.
+ * Arch: the attributes that VMs like @kvm can have (NULL: any VM), and whether it
+ * can enforce this combination of them.
  */
 u64 kvm_arch_supported_mem_attrs(struct kvm *kvm);
 bool kvm_arch_mem_attrs_valid(struct kvm *kvm, u64 attrs);
-bool kvm_arch_pre_set_mem_attrs(struct kvm *kvm, struct kvm_gfn_range *range,
-				unsigned long old, unsigned long new);
 /*
- * Arch: whether any page of [start, end) may be mapped; a wrong yes only costs
- * time.  Called as the above.
+ * Arch: zap or narrow the mappings of @range, as its attributes are about to go
+ * from @old to @new; respectively, unmap @range.  @range lies within one memslot.
+ *
+ * Called with mmu_lock held for write and an invalidation of the range in progress.
+ * Handles pages from range->start on, and moves range->start behind them.  Returns
+ * before others have waited too long for mmu_lock, or drops and retakes it if
+ * range->may_block.  Returns whether remote TLBs have to be flushed.
  */
-bool kvm_arch_may_have_mappings(struct kvm *kvm, gfn_t start, gfn_t end);
+bool kvm_arch_zap_mem_attrs(struct kvm *kvm, struct kvm_gfn_range *range,
+			    unsigned long old, unsigned long new);
+bool kvm_arch_unmap_gfns(struct kvm *kvm, struct kvm_gfn_range *range);
+/*
+ * Arch: no page of [start, return value) is mapped.  The return value is at most
+ * @end.  It may be too small, which only costs time.  Called with mmu_lock held for
+ * write; looks at a bounded number of SPTEs.
+ */
+gfn_t kvm_arch_next_mapping(struct kvm *kvm, gfn_t start, gfn_t end);
+/*
+ * Arch: forget what was read from guest page tables in the GFNs [start, end), which
+ * can no longer be read, or have other content.  Called with mmu_lock held for
+ * write, which may be dropped and retaken.
+ */
+void kvm_arch_drop_shadow_pages(struct kvm *kvm, gfn_t start, gfn_t end);
 /*
  * Arch: compare and exchange 1, 2, 4 or 8 bytes of userspace memory with page
  * faults disabled: 0, 1 if another value was found (now in *@old), or -EFAULT.
@@ -414,12 +428,31 @@ static inline void kvm_gmem_unmap(struct page *page, void *p)
 #endif /* CONFIG_KVM_GMEM_NO_DIRECT_MAP */
 
 /*
- * Take the GFNs [start, end) away from the guest and from the gfn_to_pfn
- * caches, and keep faults from mapping them again until the matching
- * kvm_gfn_range_invalidate_end().  In between, changes of memslots wait.
+ * Unmap the GFNs [start, end) from the guest and from gfn_to_pfn caches, and keep
+ * faults from mapping them again until the matching kvm_gfn_range_invalidate_end().
+ * In between, changes of memslots wait.
+ *
+ * kvm_gfn_range_invalidate_pause() lets a change of memslots that waits proceed.
+ * A task that invalidates piece by piece calls it before each piece, without locks
+ * and without an invalidation in progress.
  */
 void kvm_gfn_range_invalidate_begin(struct kvm *kvm, gfn_t start, gfn_t end);
 void kvm_gfn_range_invalidate_end(struct kvm *kvm, gfn_t start, gfn_t end);
+void kvm_gfn_range_invalidate_pause(struct kvm *kvm);
+
+/* The change of memslots no longer waits for invalidations. */
+static inline void kvm_memslots_swapped(struct kvm *kvm)
+{
+	if (!IS_ENABLED(CONFIG_KVM_PRIVATE_MEM))
+		return;
+
+	/*
+	 * Order finish_rcuwait() before the look at the wait queue.  Pairs with
+	 * set_current_state() in kvm_gfn_range_invalidate_pause().
+	 */
+	smp_mb();
+	wake_up_var(&kvm->mn_memslots_update_rcuwait);
+}
 
 /*
  * virt/kvm/pre_fault.c.  Arch: map the page at @gpa, as large as it may be;

@@ -6,96 +6,83 @@
  *
  * A guest_memfd is a file without read, write and mmap, of fixed size, whose
  * page cache is the memory.  Its inode lives on a pseudo filesystem of its own,
- * mounted only while a guest_memfd exists, and can not be opened a second time:
- * inode and file come and go together.
+ * which is mounted only while a guest_memfd exists.  The inode cannot be opened a
+ * second time: inode and file are created and released together.
  *
- * A memslot that is bound to the file takes a run of its pages, one run per
- * memslot, as long as the memslot.  The runs are nodes, embedded in the
- * memslots, of an interval tree keyed by page offset: bookkeeping costs nothing
- * per page, binding can not fail for lack of memory, and no page of the file
- * is ever in two memslots.
+ * A memslot that is bound to the file takes a run of its pages, as long as the
+ * memslot.  The bindings are nodes of an interval tree keyed by page offset, and are
+ * embedded in the memslots.  So a binding costs nothing per page, cannot fail for
+ * lack of memory, and no page of the file is ever in two memslots.
  *
  * A page becomes part of the file when it is first needed (guest access, KVM's
  * own access, fallocate) and leaves it by FALLOC_FL_PUNCH_HOLE or when the file
- * is closed.  It is charged to the memory cgroup of whoever needed it first,
- * is zero at that time, and is wiped when it leaves.  In between nothing moves
- * it, swaps it, splits it or writes it back.
- *
- * Conversion
- *
- * Memory becomes private in kvm_gmem_alloc_folio() and ceases to be in
- * kvm_gmem_free_folio(), and nowhere else: never on a fault, never on a zap.
- * There the architecture is told, once a folio, whatever its size, and the
- * folio leaves and returns to the kernel's direct map, if the file was created
- * so.  Both come before the folio can be found, respectively after it can not
- * any more, so what is in the file is always ready for use.
+ * is closed.  It is charged to the memory cgroup of the task that needed it first,
+ * is zero at that time, and is wiped when it leaves.  In between it is neither
+ * moved, swapped, split nor written back.  guest_memfd_folio.c describes the life
+ * of a folio, its conversion to private memory, and holes in large folios.
  *
  * Large folios
  *
- * A file created with KVM_GUEST_MEMFD_HUGE_PAGES takes 2 MiB at once where the
- * file has nothing yet in that piece, and falls back to single pages where
- * there is something, or where 2 MiB are not to be had.  Such a folio is never
- * split, neither by a hole in it: that would take a second way to convert
- * memory, can fail, and is not open to modules.  Pages that are punched out of
- * it are wiped and remembered as holes (struct kvm_gmem_holes), look absent
- * from then on, and are filled by whatever else allocates a page.  Once all
- * of it is holes the folio is freed.  It is mapped as a whole only while it has
- * no hole.
+ * A file created with KVM_GUEST_MEMFD_HUGE_PAGES allocates 2 MiB at once where the
+ * file has nothing yet in those 2 MiB.  It falls back to single pages where there is
+ * something, or where no 2 MiB are available.
  *
  * Locks, outermost first
  *
- *  kvm->slots_lock	   slot->gmem.file.  Bind, unbind and release exclude
- *			   one another.
- *  mapping->		   Shared to add pages, exclusive to remove pages.
- *    invalidate_lock	   Exclusive, with gmem->lock, to change the tree;
- *			   either of the two is enough to read it.
+ *  kvm->slots_lock	   slot->gmem.file.  Bind, unbind and one step of release
+ *			   exclude one another.
+ *  mapping->		   Shared to add a page, exclusive to remove a piece.
+ *    invalidate_lock	   Exclusive, with gmem->lock, to change the tree of
+ *			   bindings; either of the two is enough to read it.
  *  folio lock		   A folio being added to, or removed from, the file.
  *  gmem->lock		   See invalidate_lock.  Memory failure needs the tree
  *			   with a folio locked, too late for invalidate_lock.
- *  holes->lock		   The holes of a large folio.  They are made with
- *			   invalidate_lock held exclusive, filled with it shared.
  *  kvm->mmu_lock	   Taken by kvm_gfn_range_invalidate_begin() and _end().
- *  RCU			   Looking up a page that is there: no lock at all.
+ *  RCU			   Looking up a page that is in the file: no other lock.
  *
- * Faults add pages inside kvm->srcu.  So nobody may wait for kvm->srcu, or for
- * KVM's accesses to guest memory in flight, with invalidate_lock held.
+ * Faults add pages within kvm->srcu.  So a task that holds invalidate_lock must not
+ * wait for kvm->srcu, nor for accesses of KVM to guest memory.
  *
  * Removal against use
  *
- * Before a page leaves the file, guest mappings of its GFNs are invalidated,
- * and the invalidation stays in progress until the page is gone.  A fault that
- * looked the page up earlier finds mmu_invalidate_seq changed before it can
- * map it, and retries.  Guest mappings hold no page reference.
+ * Pages are removed piece by piece.  Guest mappings of the piece are invalidated, and
+ * the invalidation stays in progress until the pages have left the page cache.
+ * A fault that looked a page up earlier finds mmu_invalidate_seq changed before it
+ * can map the page, and retries.  Then the invalidation ends, invalidate_lock is
+ * dropped, and the pages are wiped and freed, before the next piece begins.  So faults
+ * and memslot updates wait for the removal of one piece from the page cache, and
+ * not for wiping.
  *
- * KVM's own accesses do, but removal does not wait for them: their result is
- * that of an access to a page that is being freed.  Whoever finishes last wipes
- * the page, see kvm_gmem_put_page().
+ * KVM's own accesses hold a page reference, but removal does not wait for them: their
+ * result is that of an access to a page that is being freed.  kvm_gmem_put_page()
+ * wipes what they have written.
  *
- * The range of an invalidation is widened to whole large folios: a fault next
- * to a hole in the making must not map the folio as a whole.
+ * The range of an invalidation is widened to whole large folios: a fault beside
+ * a hole that is being made must not map the folio as a whole.
  *
  * Lifetimes
  *
  * The file pins the VM: a file descriptor may outlive the VM's.  A memslot does
- * not pin the file: a VM may outlive its guest_memfds, and when the last
- * reference to the file goes away, release zaps the guest's mappings, frees the
- * pages and leaves the memslots without private backing.  So slot->gmem.file
- * points to a live struct file until release or unbind clears it under
- * slots_lock, but its count may be zero: get_file_rcu() before anything that
- * sleeps.  The inode, and struct kvm_gmem with it, may outlive the file
- * (O_PATH, inotify), but then has neither pages nor bindings.
+ * not pin the file: a VM may outlive its guest_memfds.  When the last reference to
+ * the file is dropped, release detaches the memslots one by one, unmaps what they
+ * have mapped, and frees the pages.  So slot->gmem.file points to a live struct file
+ * until release or unbind clears it under slots_lock, but the count of the file may
+ * be zero: get_file_rcu() before anything that sleeps.  The inode, and struct
+ * kvm_gmem with it, may outlive the file (O_PATH, inotify), but then has neither
+ * pages nor bindings.
  *
  * What userspace can rely on
  *
  *  - a new page is zero, and only the VM's private GFNs see its content;
- *  - when PUNCH_HOLE returns, the pages are gone from the guest as well;
+ *  - when PUNCH_HOLE returns, the pages are gone from the guest as well, and wiped.
+ *    If a signal interrupts it, it has done so for a part and fails with EINTR;
  *  - st_size is the size at creation, st_blocks what is allocated right now;
  *  - a page with a hardware memory error stays and fails with EHWPOISON, until
  *    a hole is punched there.
  *
  * As with KVM's other file descriptors, the inode is private to the kernel
- * (S_PRIVATE; what would label it is not exported to modules): access control
- * is that of /dev/kvm and of passing file descriptors.
+ * (S_PRIVATE; the function that labels inodes is not exported to modules).  Access
+ * control is that of /dev/kvm and of passing file descriptors.
  */
 #include <linux/fs.h>
 #include <linux/falloc.h>
@@ -109,14 +96,14 @@
 #include <linux/mount.h>
 #include <linux/pagemap.h>
 #include <linux/pseudo_fs.h>
+#include <linux/sched/signal.h>
+#include <linux/sizes.h>
+#include <linux/xarray.h>
 
 #include "guest_memfd.h"
+#include "guest_memfd_folio.h"
 
 #define KVM_GMEM_MAGIC 0x474d454d	/* "GMEM" */
-
-/* Large folios are of the size of a PMD, what one mapping can span. */
-#define KVM_GMEM_HUGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
-#define KVM_GMEM_HUGE_NR	BIT(KVM_GMEM_HUGE_ORDER)
 
 struct kvm_gmem {
 	/* Pinned until release, the bindings hold nothing afterwards. */
@@ -127,22 +114,6 @@ struct kvm_gmem {
 	struct mutex lock;
 	/* kvm_memory_slot::gmem.node of every bound memslot, by page offset. */
 	struct rb_root_cached bindings;
-};
-
-/*
- * The private data of a large folio, from before it is in the file until it has
- * left it; freed by RCU.  As a folio with private data needs the consent of
- * kvm_gmem_release_folio() to be split, it also keeps the folio in one piece.
- */
-struct kvm_gmem_holes {
-	/* Any context.  Wiping a hole excludes filling it. */
-	spinlock_t lock;
-	/* The weight of the bitmap, for a look without the lock. */
-	unsigned int nr;
-	DECLARE_BITMAP(map, KVM_GMEM_HUGE_NR);
-	/* A page has a hardware memory error: map the others one by one. */
-	bool poisoned;
-	struct rcu_head rcu;
 };
 
 static struct vfsmount *kvm_gmem_mnt;
@@ -201,131 +172,6 @@ static void kvm_gmem_invalidate_end(struct kvm_gmem *gmem, pgoff_t first,
 					     kvm_gmem_gfn_end(node, last));
 }
 
-/* NULL for a folio of one page, or one that has left the file. */
-static struct kvm_gmem_holes *kvm_gmem_holes(struct folio *folio)
-{
-	return folio_test_large(folio) ? READ_ONCE(folio->private) : NULL;
-}
-
-/* Whether the page is absent although its folio is there. */
-static bool kvm_gmem_is_hole(struct folio *folio, pgoff_t index)
-{
-	struct kvm_gmem_holes *holes;
-	bool hole;
-
-	rcu_read_lock();
-	holes = kvm_gmem_holes(folio);
-	hole = holes && READ_ONCE(holes->nr) &&
-	       test_bit(index - folio->index, holes->map);
-	rcu_read_unlock();
-
-	return hole;
-}
-
-/* The pages [@first, @last] of the folio are in use from now on. */
-static void kvm_gmem_fill_holes(struct folio *folio, pgoff_t first,
-				pgoff_t last)
-{
-	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
-	unsigned long flags;
-
-	if (!holes || !READ_ONCE(holes->nr))
-		return;
-
-	spin_lock_irqsave(&holes->lock, flags);
-	bitmap_clear(holes->map, first - folio->index, last - first + 1);
-	WRITE_ONCE(holes->nr, bitmap_weight(holes->map, KVM_GMEM_HUGE_NR));
-	spin_unlock_irqrestore(&holes->lock, flags);
-}
-
-static int kvm_gmem_attach_holes(struct folio *folio)
-{
-	struct kvm_gmem_holes *holes;
-
-	if (!folio_test_large(folio))
-		return 0;
-
-	holes = kzalloc(sizeof(*holes), GFP_KERNEL_ACCOUNT);
-	if (!holes)
-		return -ENOMEM;
-
-	spin_lock_init(&holes->lock);
-	folio_attach_private(folio, holes);
-	return 0;
-}
-
-static void kvm_gmem_detach_holes(struct folio *folio)
-{
-	struct kvm_gmem_holes *holes = folio_detach_private(folio);
-
-	if (holes)
-		kfree_rcu(holes, rcu);
-}
-
-static void kvm_gmem_wipe_page(struct page *page)
-{
-	void *p;
-
-	/* Nobody will get poisoned memory, and touching it is an error. */
-	if (PageHWPoison(page))
-		return;
-
-	p = kvm_gmem_map_local(page);
-	clear_page(p);
-	kvm_gmem_unmap_local(p);
-}
-
-/* From private to ordinary memory, the opposite of kvm_gmem_prepare_folio(). */
-static void kvm_gmem_restore_folio(struct folio *folio)
-{
-	/* What can not be restored must not return to circulation. */
-	if (WARN_ON_ONCE(kvm_gmem_show(folio)))
-		folio_get(folio);
-
-	kvm_arch_gmem_invalidate(&folio->page, folio_order(folio));
-	kvm_gmem_detach_holes(folio);
-}
-
-static int kvm_gmem_prepare_folio(struct kvm_gmem *gmem, struct folio *folio)
-{
-	int r;
-
-	r = kvm_gmem_attach_holes(folio);
-	if (r)
-		return r;
-
-	r = kvm_arch_gmem_prepare(gmem->kvm, &folio->page, folio_order(folio));
-	if (r) {
-		kvm_gmem_detach_holes(folio);
-		return r;
-	}
-
-	if (gmem->flags & KVM_GUEST_MEMFD_NO_DIRECT_MAP)
-		r = kvm_gmem_hide(folio);
-	if (r)
-		kvm_gmem_restore_folio(folio);
-	return r;
-}
-
-/* The one place where memory becomes private. */
-static struct folio *kvm_gmem_alloc_folio(struct kvm_gmem *gmem, gfp_t gfp,
-					  unsigned int order)
-{
-	struct folio *folio = filemap_alloc_folio(gfp | __GFP_ZERO, order);
-	int r;
-
-	if (!folio)
-		return ERR_PTR(-ENOMEM);
-
-	r = kvm_gmem_prepare_folio(gmem, folio);
-	if (r) {
-		folio_put(folio);
-		return ERR_PTR(r);
-	}
-
-	return folio;
-}
-
 /*
  * Allocate a folio for @index, which it is aligned to, and make it part of the
  * file.  Returns -EEXIST if another task was faster, or if there is something
@@ -335,35 +181,32 @@ static struct folio *kvm_gmem_new_folio(struct address_space *mapping,
 					pgoff_t index, gfp_t gfp,
 					unsigned int order)
 {
+	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
 	struct folio *folio;
 	int r;
 
 	lockdep_assert_held(&mapping->invalidate_lock);
 
-	folio = kvm_gmem_alloc_folio(kvm_gmem_of(mapping), gfp, order);
+	folio = kvm_gmem_alloc_folio(gmem->kvm, gfp, order, gmem->flags);
 	if (IS_ERR(folio))
 		return folio;
 
-	/* Lookups do not look for readiness, so it must be complete before. */
-	folio_mark_uptodate(folio);
-
 	r = filemap_add_folio(mapping, folio, index, gfp);
 	if (r) {
-		kvm_gmem_restore_folio(folio);
-		folio_put(folio);
+		kvm_gmem_discard_folio(folio);
 		return ERR_PTR(r);
 	}
 
 	/*
-	 * There is nothing to write back to, but a clean folio is fair game for
-	 * whoever drops page cache, e.g. soft offlining, without asking KVM.
+	 * There is nothing to write back to, but code that drops clean page
+	 * cache, e.g. soft offlining, would not ask KVM.
 	 */
 	folio_mark_dirty(folio);
 	folio_unlock(folio);
 	return folio;
 }
 
-/* NULL if it has to be single pages. */
+/* Returns NULL if single pages have to do. */
 static struct folio *kvm_gmem_new_huge_folio(struct address_space *mapping,
 					     pgoff_t index)
 {
@@ -378,12 +221,12 @@ static struct folio *kvm_gmem_new_huge_folio(struct address_space *mapping,
 	if (last >= i_size_read(mapping->host) >> PAGE_SHIFT)
 		return NULL;
 
-	/* Do not zero 2 MiB in vain: once there is something, it stays. */
+	/* Do not zero 2 MiB for nothing: a page that is there stays. */
 	if (filemap_range_has_page(mapping, (loff_t)start << PAGE_SHIFT,
 				   ((loff_t)last << PAGE_SHIFT)))
 		return NULL;
 
-	/* Neither reclaim hard, nor kill anybody, for what can be done without. */
+	/* Fall back to 4 KiB instead of reclaiming hard or invoking the OOM killer. */
 	folio = kvm_gmem_new_folio(mapping, start,
 				   gfp | __GFP_NORETRY | __GFP_NOWARN,
 				   KVM_GMEM_HUGE_ORDER);
@@ -400,7 +243,7 @@ static struct folio *kvm_gmem_get_folio(struct address_space *mapping,
 	gfp_t gfp = mapping_gfp_mask(mapping);
 	struct folio *folio;
 
-	/* invalidate_lock keeps what beat kvm_gmem_new_folio() to it there. */
+	/* -EEXIST: another task added the page, and invalidate_lock keeps it. */
 	do {
 		folio = filemap_get_folio(mapping, index);
 		if (!folio)
@@ -414,43 +257,24 @@ static struct folio *kvm_gmem_get_folio(struct address_space *mapping,
 	return folio;
 }
 
-/* The folio left the file: the one place where memory ceases to be private. */
-static void kvm_gmem_free_folio(struct folio *folio)
-{
-	long i;
-
-	/*
-	 * Order the store of NULL to folio->mapping before the wipe.  Pairs
-	 * with the barrier in kvm_gmem_put_page().
-	 */
-	smp_mb();
-
-	for (i = 0; i < folio_nr_pages(folio); i++)
-		kvm_gmem_wipe_page(folio_page(folio, i));
-
-	kvm_gmem_restore_folio(folio);
-}
-
 static int kvm_gmem_migrate_folio(struct address_space *mapping,
 				  struct folio *dst, struct folio *src,
 				  enum migrate_mode mode)
 {
 	/*
-	 * Guest mappings hold no reference and have no rmap, migration would
-	 * move the page from under the guest.  Not -EAGAIN: do not try again.
+	 * Guest mappings hold no reference and have no rmap, so migration would
+	 * move the page while the guest uses it.  -EAGAIN would mean to retry.
 	 */
 	return -EINVAL;
 }
 
-/* Take the folio from the guest, which may fault in what is not poisoned. */
+/* Unmap the folio.  The guest can fault in the pages that are not poisoned. */
 static void kvm_gmem_poison_folio(struct folio *folio)
 {
 	struct kvm_gmem *gmem = kvm_gmem_of(folio->mapping);
 	pgoff_t last = folio->index + folio_nr_pages(folio) - 1;
-	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
 
-	if (holes)
-		WRITE_ONCE(holes->poisoned, true);
+	kvm_gmem_mark_poisoned(folio);
 
 	mutex_lock(&gmem->lock);
 	kvm_gmem_invalidate_begin(gmem, folio->index, last);
@@ -459,11 +283,11 @@ static void kvm_gmem_poison_folio(struct folio *folio)
 }
 
 /*
- * Memory failure, with the page locked: take it from the guest but leave it in
- * the file, so that the next access gets -EHWPOISON instead of a fresh page
- * full of zeroes.  memory_failure() reports the reference that the file keeps
- * as a failure to isolate the page.  No harm in that: PG_hwpoison keeps the
- * page from being used again.
+ * Memory failure, with the page locked: unmap it from the guest but leave it in
+ * the file, so that the next access gets -EHWPOISON instead of a new page full of
+ * zeroes.  memory_failure() reports the reference that the file keeps as a failure
+ * to isolate the page.  That is harmless: PG_hwpoison keeps the page from being
+ * used again.
  */
 static int kvm_gmem_error_remove_page(struct address_space *mapping,
 				      struct page *page)
@@ -473,9 +297,9 @@ static int kvm_gmem_error_remove_page(struct address_space *mapping,
 }
 
 /*
- * Somebody wants to split a large folio.  Never: what was converted as one is
- * converted back as one.  Memory failure asks after it has marked the folio,
- * and goes no further when refused, so take the folio from the guest here.
+ * Called to split a large folio.  Always refused: a folio is converted back as it was
+ * converted, as a whole.  Memory failure calls this after it has marked the folio,
+ * and stops when it is refused, so the folio is unmapped from the guest here.
  */
 static bool kvm_gmem_release_folio(struct folio *folio, gfp_t gfp)
 {
@@ -485,7 +309,7 @@ static bool kvm_gmem_release_folio(struct folio *folio, gfp_t gfp)
 	return false;
 }
 
-/* Private data stays until kvm_gmem_free_folio(). */
+/* Private data stays until the folio is converted back. */
 static void kvm_gmem_invalidate_folio(struct folio *folio, size_t offset,
 				      size_t len)
 {
@@ -559,22 +383,17 @@ static struct folio *kvm_gmem_lookup_or_alloc(struct kvm_memory_slot *slot,
 }
 
 /*
- * The order of what @gfn may be mapped with: all of the folio, if it lies in the
- * guest as it does in the file, and all of it is there.
+ * The largest order of a mapping of @gfn: the order of the folio, if the folio has no
+ * holes and is aligned in the guest as it is in the file.
  */
 static int kvm_gmem_max_order(struct kvm *kvm, struct folio *folio,
 			      pgoff_t index, gfn_t gfn)
 {
 	unsigned long nr = folio_nr_pages(folio);
-	struct kvm_gmem_holes *holes;
 	int order = 0;
 
-	rcu_read_lock();
-	holes = kvm_gmem_holes(folio);
-	if (holes && !READ_ONCE(holes->nr) && !READ_ONCE(holes->poisoned) &&
-	    !((gfn ^ index) & (nr - 1)))
+	if (kvm_gmem_is_whole(folio) && !((gfn ^ index) & (nr - 1)))
 		order = folio_order(folio);
-	rcu_read_unlock();
 
 	return kvm_arch_gmem_max_order(kvm, folio_file_page(folio, index),
 				       order);
@@ -612,168 +431,140 @@ int kvm_gmem_get_page(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
 }
 EXPORT_SYMBOL_GPL(kvm_gmem_get_page);
 
-/* For kvm_gmem_put_page(): wipe the page if it is a hole by now. */
-static void kvm_gmem_wipe_hole(struct folio *folio, struct page *page)
-{
-	struct kvm_gmem_holes *holes;
-	unsigned long flags;
+/* Pages that are removed at a time: 16 MiB. */
+#define KVM_GMEM_PIECE_NR	(SZ_16M >> PAGE_SHIFT)
 
-	rcu_read_lock();
-	holes = kvm_gmem_holes(folio);
-	if (holes && READ_ONCE(holes->nr)) {
-		/* Once the hole is filled, the content is somebody's. */
-		spin_lock_irqsave(&holes->lock, flags);
-		if (test_bit(folio_page_idx(folio, page), holes->map))
-			kvm_gmem_wipe_page(page);
-		spin_unlock_irqrestore(&holes->lock, flags);
-	}
-	rcu_read_unlock();
-}
-
-void kvm_gmem_put_page(struct page *page)
-{
-	struct folio *folio = page_folio(page);
-
-	/*
-	 * Order the caller's stores to the page before the load of the mapping.
-	 * Pairs with the barriers in kvm_gmem_free_folio() and
-	 * kvm_gmem_make_holes(): either this sees that the page left the file,
-	 * or the wipe there comes after them.
-	 */
-	smp_mb();
-
-	if (!READ_ONCE(folio->mapping))
-		kvm_gmem_wipe_page(page);
-	else
-		kvm_gmem_wipe_hole(folio, page);
-
-	folio_put(folio);
-}
-EXPORT_SYMBOL_GPL(kvm_gmem_put_page);
-
-/*
- * Make holes of the pages [@first, @end) of a large folio, and wipe them.
- * Returns whether nothing else is left of it.
- */
-static bool kvm_gmem_make_holes(struct folio *folio, pgoff_t first, pgoff_t end)
-{
-	DECLARE_BITMAP(old, KVM_GMEM_HUGE_NR);
-	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
-	unsigned long i;
-
-	spin_lock_irq(&holes->lock);
-	bitmap_copy(old, holes->map, KVM_GMEM_HUGE_NR);
-	bitmap_set(holes->map, first - folio->index, end - first);
-	WRITE_ONCE(holes->nr, bitmap_weight(holes->map, KVM_GMEM_HUGE_NR));
-	spin_unlock_irq(&holes->lock);
-
-	/* Order the bits before the wipe.  Pairs with kvm_gmem_put_page(). */
-	smp_mb();
-
-	for (i = first - folio->index; i < end - folio->index; i++)
-		if (!test_bit(i, old))
-			kvm_gmem_wipe_page(folio_page(folio, i));
-
-	return holes->nr == KVM_GMEM_HUGE_NR;
-}
-
-/*
- * If [@*first, @*end) takes away part of the large folio at @index, do that,
- * and move the end of the range on that side so that the rest of the range has
- * either all of the folio, if nothing is left of it, or none.
- */
-static void kvm_gmem_punch_edge(struct address_space *mapping, pgoff_t index,
-				pgoff_t *first, pgoff_t *end)
-{
-	struct folio *folio = filemap_get_folio(mapping, index);
-	pgoff_t from, next;
-	bool gone;
-
-	if (!folio)
-		return;
-
-	from = folio->index;
-	next = from + folio_nr_pages(folio);
-	if (*first > from || *end < next) {
-		gone = kvm_gmem_make_holes(folio, max(*first, from),
-					   min(*end, next));
-		if (*first >= from)
-			*first = gone ? from : next;
-		if (*end <= next)
-			*end = gone ? next : from;
-	}
-
-	folio_put(folio);
-}
-
-/* Free the pages [@first, @end), with invalidate_lock held exclusive. */
-static void kvm_gmem_truncate(struct address_space *mapping, pgoff_t first,
-			      pgoff_t end)
+/* Take the pages [@first, @end) out of the file, and make holes at its edges. */
+static void kvm_gmem_unlink_range(struct address_space *mapping, pgoff_t first,
+				  pgoff_t end, struct folio **unlinked)
 {
 	kvm_gmem_punch_edge(mapping, first, &first, &end);
 	if (first < end)
 		kvm_gmem_punch_edge(mapping, end - 1, &first, &end);
 	if (first < end)
-		truncate_inode_pages_range(mapping, (loff_t)first << PAGE_SHIFT,
-					   ((loff_t)end << PAGE_SHIFT) - 1);
+		kvm_gmem_unlink(mapping, first, end, unlinked);
 }
 
-static void kvm_gmem_punch_hole(struct address_space *mapping, loff_t offset,
-				loff_t len)
+/* Remove the pages [@first, @end), which lie in one piece. */
+static void kvm_gmem_punch_piece(struct address_space *mapping, pgoff_t first,
+				 pgoff_t end)
 {
-	pgoff_t last = (offset + len - 1) >> PAGE_SHIFT;
 	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
-	pgoff_t first = offset >> PAGE_SHIFT;
-	pgoff_t from = first, to = last;
+	pgoff_t from = first, to = end - 1;
+	struct folio *unlinked = NULL;
 
 	/* See the head of this file.  That wraps only where no page can be. */
 	if (gmem->flags & KVM_GUEST_MEMFD_HUGE_PAGES) {
-		from = round_down(first, KVM_GMEM_HUGE_NR);
-		to = last | (KVM_GMEM_HUGE_NR - 1);
+		from = round_down(from, KVM_GMEM_HUGE_NR);
+		to |= KVM_GMEM_HUGE_NR - 1;
 	}
 
 	filemap_invalidate_lock(mapping);
 	kvm_gmem_invalidate_begin(gmem, from, to);
-	kvm_gmem_truncate(mapping, first, last + 1);
+	kvm_gmem_unlink_range(mapping, first, end, &unlinked);
 	kvm_gmem_invalidate_end(gmem, from, to);
 	filemap_invalidate_unlock(mapping);
+
+	kvm_gmem_free_unlinked(unlinked);
+}
+
+/* Remove the pages of a file without bindings. */
+static void kvm_gmem_remove_piece(struct address_space *mapping, pgoff_t first,
+				  pgoff_t end)
+{
+	struct folio *unlinked = NULL;
+
+	filemap_invalidate_lock(mapping);
+	kvm_gmem_unlink(mapping, first, end, &unlinked);
+	filemap_invalidate_unlock(mapping);
+
+	kvm_gmem_free_unlinked(unlinked);
+}
+
+/* Move @first to the next page in the file.  False: there is none before @end. */
+static bool kvm_gmem_skip_absent(struct address_space *mapping, pgoff_t *first,
+				 pgoff_t end)
+{
+	return *first < end &&
+	       xa_find(&mapping->i_pages, first, end - 1, XA_PRESENT);
+}
+
+static pgoff_t kvm_gmem_piece_end(pgoff_t first, pgoff_t end)
+{
+	return min(end, round_down(first, KVM_GMEM_PIECE_NR) +
+			KVM_GMEM_PIECE_NR);
+}
+
+/*
+ * Returns 0, or -EINTR with a part done.  Repeated calls end: parts that are done are
+ * skipped without a look for signals.
+ */
+static int kvm_gmem_punch_hole(struct address_space *mapping, loff_t offset,
+			       loff_t len)
+{
+	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
+	pgoff_t end = (offset + len) >> PAGE_SHIFT;
+	pgoff_t next, first = offset >> PAGE_SHIFT;
+	bool begun = false;
+
+	while (kvm_gmem_skip_absent(mapping, &first, end)) {
+		if (begun && signal_pending(current))
+			return -EINTR;
+		kvm_gfn_range_invalidate_pause(gmem->kvm);
+		next = kvm_gmem_piece_end(first, end);
+		kvm_gmem_punch_piece(mapping, first, next);
+		first = next;
+		begun = true;
+		cond_resched();
+	}
+	return 0;
+}
+
+/*
+ * Allocate the pages of one folio, from @index on.  Returns the page behind them, or
+ * an errno.
+ */
+static long kvm_gmem_allocate_some(struct address_space *mapping, pgoff_t index,
+				   pgoff_t end)
+{
+	struct folio *folio;
+	pgoff_t next;
+
+	filemap_invalidate_lock_shared(mapping);
+	folio = kvm_gmem_get_folio(mapping, index);
+	if (IS_ERR(folio)) {
+		filemap_invalidate_unlock_shared(mapping);
+		return PTR_ERR(folio);
+	}
+
+	next = min(end, folio->index + folio_nr_pages(folio));
+	kvm_gmem_fill_holes(folio, index, next - 1);
+	filemap_invalidate_unlock_shared(mapping);
+
+	folio_put(folio);
+	return next;
 }
 
 static int kvm_gmem_allocate(struct address_space *mapping, loff_t offset,
 			     loff_t len)
 {
 	pgoff_t end = (offset + len) >> PAGE_SHIFT;
-	pgoff_t index = offset >> PAGE_SHIFT;
-	struct folio *folio;
-	pgoff_t next;
-	int r = 0;
+	long next = offset >> PAGE_SHIFT;
 
 	/* The size is fixed. */
 	if (offset + len > i_size_read(mapping->host))
 		return -EINVAL;
 
-	filemap_invalidate_lock_shared(mapping);
-	while (index < end) {
-		if (signal_pending(current)) {
-			r = -EINTR;
-			break;
-		}
+	while (next < end) {
+		if (signal_pending(current))
+			return -EINTR;
 
-		folio = kvm_gmem_get_folio(mapping, index);
-		if (IS_ERR(folio)) {
-			r = PTR_ERR(folio);
-			break;
-		}
-
-		next = min(end, folio->index + folio_nr_pages(folio));
-		kvm_gmem_fill_holes(folio, index, next - 1);
-		folio_put(folio);
-		index = next;
+		next = kvm_gmem_allocate_some(mapping, next, end);
+		if (next < 0)
+			return next;
 		cond_resched();
 	}
-	filemap_invalidate_unlock_shared(mapping);
-
-	return r;
+	return 0;
 }
 
 /* vfs_fallocate() has made sure that @offset + @len does not overflow. */
@@ -792,40 +583,78 @@ static long kvm_gmem_fallocate(struct file *file, int mode, loff_t offset,
 	if (!(mode & FALLOC_FL_PUNCH_HOLE))
 		return kvm_gmem_allocate(file->f_mapping, offset, len);
 
-	kvm_gmem_punch_hole(file->f_mapping, offset, len);
-	return 0;
+	return kvm_gmem_punch_hole(file->f_mapping, offset, len);
 }
 
 /*
- * The last reference to the file is gone, so no page can be added any more and
- * nobody else gets hold of invalidate_lock; memory failure may still come by.
- * slots_lock keeps the memslots from being unbound, thus freed, meanwhile.
+ * Detach one memslot of a file that is being released, and tell which GFNs it has.
+ * slots_lock keeps the memslot from being unbound, thus freed, meanwhile.
+ */
+static bool kvm_gmem_detach_slot(struct inode *inode, gfn_t *start, gfn_t *end)
+{
+	struct kvm_gmem *gmem = inode->i_private;
+	struct interval_tree_node *node;
+
+	mutex_lock(&gmem->kvm->slots_lock);
+	filemap_invalidate_lock(inode->i_mapping);
+	mutex_lock(&gmem->lock);
+	node = interval_tree_iter_first(&gmem->bindings, 0, ULONG_MAX);
+	if (node) {
+		*start = kvm_gmem_gfn_start(node, 0);
+		*end = kvm_gmem_gfn_end(node, ULONG_MAX);
+		interval_tree_remove(node, &gmem->bindings);
+		RCU_INIT_POINTER(kvm_gmem_slot(node)->gmem.file, NULL);
+	}
+	mutex_unlock(&gmem->lock);
+	filemap_invalidate_unlock(inode->i_mapping);
+	mutex_unlock(&gmem->kvm->slots_lock);
+
+	return node;
+}
+
+/* Pages that release unmaps at a time: 128 MiB. */
+#define KVM_GMEM_UNMAP_NR	(SZ_128M >> PAGE_SHIFT)
+
+/*
+ * Unmap the GFNs of a detached memslot.  A fault that still saw the file finds
+ * mmu_invalidate_seq changed, retries, and finds the file gone.  If the memslot has been
+ * replaced meanwhile, mappings of the new one are lost, which costs a fault each.
+ */
+static void kvm_gmem_unmap_gfns(struct kvm *kvm, gfn_t start, gfn_t end)
+{
+	gfn_t next;
+
+	for (; start < end; start = next) {
+		next = min(end, start + KVM_GMEM_UNMAP_NR);
+		kvm_gfn_range_invalidate_pause(kvm);
+		kvm_gfn_range_invalidate_begin(kvm, start, next);
+		kvm_gfn_range_invalidate_end(kvm, start, next);
+		cond_resched();
+	}
+}
+
+/*
+ * The last reference to the file is gone, so no page can be added, and no memslot
+ * be bound.  Memory failure may still look for bindings.  Once no memslot
+ * leads to the pages, they are removed without an invalidation.
  */
 static int kvm_gmem_release(struct inode *inode, struct file *file)
 {
 	struct kvm_gmem *gmem = inode->i_private;
-	struct interval_tree_node *node;
 	struct kvm *kvm = gmem->kvm;
+	pgoff_t first = 0, next;
+	gfn_t start, end;
 
-	mutex_lock(&kvm->slots_lock);
-	filemap_invalidate_lock(inode->i_mapping);
-
-	/* Who still sees the file with this in progress has to retry. */
-	kvm_gmem_invalidate_begin(gmem, 0, ULONG_MAX);
-	for (node = interval_tree_iter_first(&gmem->bindings, 0, ULONG_MAX);
-	     node; node = interval_tree_iter_next(node, 0, ULONG_MAX))
-		RCU_INIT_POINTER(kvm_gmem_slot(node)->gmem.file, NULL);
+	while (kvm_gmem_detach_slot(inode, &start, &end))
+		kvm_gmem_unmap_gfns(kvm, start, end);
 
 	/* Here and not on eviction, which an O_PATH reference can put off. */
-	truncate_inode_pages(inode->i_mapping, 0);
-	kvm_gmem_invalidate_end(gmem, 0, ULONG_MAX);
-
-	mutex_lock(&gmem->lock);
-	gmem->bindings = RB_ROOT_CACHED;
-	mutex_unlock(&gmem->lock);
-
-	filemap_invalidate_unlock(inode->i_mapping);
-	mutex_unlock(&kvm->slots_lock);
+	while (kvm_gmem_skip_absent(inode->i_mapping, &first, ULONG_MAX)) {
+		next = kvm_gmem_piece_end(first, ULONG_MAX);
+		kvm_gmem_remove_piece(inode->i_mapping, first, next);
+		first = next;
+		cond_resched();
+	}
 
 	kvm_put_kvm(kvm);
 	simple_release_fs(&kvm_gmem_mnt, &kvm_gmem_mnt_count);
@@ -1089,7 +918,7 @@ void kvm_gmem_unbind(struct kvm *kvm, struct kvm_memory_slot *slot)
 	/*
 	 * With users_count at zero every guest_memfd has been released, as they
 	 * pin the VM.  Otherwise the file may be about to be released, but its
-	 * release needs slots_lock to go on.
+	 * release needs slots_lock to detach this memslot.
 	 */
 	file = rcu_dereference_protected(slot->gmem.file,
 					 lockdep_is_held(&kvm->slots_lock) ||

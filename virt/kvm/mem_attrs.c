@@ -8,51 +8,70 @@
  *
  * Model of a change
  *
- *   look     find the first and the last page that really change; if there is
- *	      none, or a page would end up with a combination of attributes
- *	      that the VM can not enforce, the call ends here
- *   prepare  make the store ready, the only step that can fail
- *   pre      under mmu_lock, with an invalidation of the affected GFNs begun:
- *	      the arch zaps or narrows the mappings of each extent that changes
- *   commit   still under mmu_lock: the store takes the new values
- *   end      the invalidation ends
- *   revoke   with mmu_lock dropped, only if something was taken away: gfn_to_pfn
- *	      caches of the range are invalidated, vCPUs whose nested guest uses
- *	      pages directly are kicked, kvm_host_maps of the range waited for
+ *   look	Cut the range down to the pages that change, and find out what the
+ *		change does to them.  The call ends here if no page changes, or
+ *		if a page would get attributes that the VM cannot enforce.
+ *   prepare	Make the store ready.  This is the last step that can fail or be
+ *		killed; nothing has changed so far.
+ *   zap	Under mmu_lock, within an invalidation of the range: zap or
+ *		write-protect the SPTEs of each extent that loses something.
+ *   commit	Under mmu_lock, within the invalidation: store the new values.
+ *   unread	Under mmu_lock: drop shadow pages of guest page tables in the range.
+ *		Needed only if a page can no longer be read, or has a new backing.
+ *   revoke	Without mmu_lock, if the change takes something away: invalidate
+ *		gfn_to_pfn caches of the range, kick vCPUs whose nested guest uses
+ *		pages directly, and wait for kvm_host_maps of the range.
  *
- * There is no post hook: which hugepages are uniform is what the shape of the
- * store says, so the MMU asks the store under mmu_lock instead of keeping
- * flags per memslot that would have to be recomputed here, and in every new
- * memslot, and could be seen half updated.
+ * There is no post hook.  The shape of the store tells which hugepages are
+ * uniform, and the MMU asks the store under mmu_lock.  Flags per memslot would
+ * have to be recomputed for each change and each new memslot.
  *
- * The invalidation covers more than the pages that change: it is widened to
- * whole mappings of the largest size.  A vCPU that faults beside the range
- * while the arch drops mmu_lock in the middle of a zap could otherwise install
- * a huge mapping that reaches into it, still seeing the old, uniform values.
+ * Yield points
+ *
+ * A range can have millions of extents.  So zap, commit and unread work in pieces
+ * of some 100,000 instructions at most.  In between they drop mmu_lock if the task
+ * should be rescheduled or another task waits for the lock, see mem_attrs_yield().
+ * mem_attrs->access is held for one piece of commit at a time.  look runs without
+ * spinlocks, yields, and can be killed.
+ *
+ * While mmu_lock is dropped, mem_attrs->op describes the change:
+ *
+ *   - A fault in the range finds the invalidation in progress, and retries.
+ *   - A fault beside the range proceeds, but with a mapping that does not reach
+ *     into the range: __kvm_mem_attrs_uniform_order() stops at its ends.
+ *   - An SPTE that is made from another SPTE gets neither what the old attributes
+ *     forbid nor what the change takes away: kvm_mem_attrs_forbidden().
+ *   - An access by KVM sees the old attributes of a page until its piece is
+ *     committed, and the new ones afterwards.
+ *
+ * unread comes after commit.  A page walk that read a guest page table by the old
+ * attributes reads the entry again under mmu_lock before it links a shadow page.
+ * After the commit that read is refused, or reaches the new backing.  Hence no
+ * shadow page with old content is linked once unread has passed.
  *
  * What readers can rely on
  *
  *   - A page fault that reads attributes after it sampled mmu_invalidate_seq
  *     and checks mmu_invalidate_retry_gfn() under mmu_lock maps nothing that
- *     the attributes forbid: either the set had committed when they were read,
- *     or the check fails, or the mapping was there before pre and is gone.
- *   - Attributes read with mmu_lock held, and not within the range of an
- *     invalidation, stay what they are until mmu_lock is dropped.
- *   - An access by KVM itself is made in the section of guest_access.c and
- *     sees either the old attributes, and is over before commit, or the new.
+ *     the attributes forbid.  Either the change was committed when the fault read
+ *     the attributes, or the check fails, or zap has removed the mapping.
+ *   - Attributes of a GFN outside of the range of an invalidation do not change
+ *     while mmu_lock is held.
+ *   - An access by KVM is made in a section, see guest_access.c.  It either sees
+ *     the old attributes and ends before their commit, or sees the new ones.
  *
  * So when the ioctl returns, nothing uses the old attributes any more.
  *
  * Locks
  *
- *   kvm->slots_lock	 (mutex) serialises all changes of attributes, and
- *			 keeps memslots from changing under the zap
- *   kvm->mmu_lock	 for write: pre, commit, the invalidation counters and
- *			 mem_attrs->op, the change in progress
- *   mem_attrs->access	 (rwlock) readers: one access of KVM to guest memory,
- *			 which never sleeps; writer: commit, which so waits
- *			 for accesses that saw the old values
- *   RCU		 the nodes of the store, for lookups without a lock
+ *   kvm->slots_lock	 (mutex) Serialises changes of attributes.  Keeps memslots
+ *			 from changing while a change is in progress.
+ *   kvm->mmu_lock	 For write: zap, commit, unread, the invalidation counters,
+ *			 and mem_attrs->op.  For read: to use mem_attrs->op.
+ *   mem_attrs->access	 (rwlock) Read: one access of KVM to guest memory, which
+ *			 never sleeps.  Write: one piece of commit, which thereby
+ *			 waits for accesses that saw the old values.
+ *   RCU		 The nodes of the store, for lookups without a lock.
  *
  *   Order: slots_lock, mmu_lock, mem_attrs->access, the store's xa_lock.
  *
@@ -71,8 +90,11 @@
  */
 
 #include <linux/kvm_host.h>
+#include <linux/rcuwait.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/wait_bit.h>
 
 #include "kvm_mm.h"
 #include "mem_attrs.h"
@@ -110,19 +132,40 @@ unsigned long __kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn)
 }
 EXPORT_SYMBOL_GPL(__kvm_mem_attrs_get);
 
-unsigned int __kvm_mem_attrs_uniform_order(struct kvm *kvm, gfn_t gfn,
-					   unsigned int max_order)
+static bool op_overlaps(const struct kvm_mem_attrs_op *op, gfn_t gfn,
+			unsigned int order)
 {
-	return kvm_attr_store_uniform_order(&kvm->mem_attrs->store, gfn,
-					    max_order);
+	gfn_t mask = (1ULL << order) - 1;
+
+	return (gfn & ~mask) <= op->last && (gfn | mask) >= op->first;
 }
 
 /*
- * What a mapping of @gfn must not allow that is made while attributes may be on
- * their way.  A set drops mmu_lock in the middle of its zapping and narrowing,
- * when the store still has the old values.  A fault would notice, as it looks at
- * the invalidation in progress, but who makes a new SPTE out of one that is
- * there, already narrowed, does not.
+ * The largest order, at most @max_order, of a mapping around @gfn that has the same
+ * attributes everywhere, and will keep them as long as mmu_lock is held or
+ * dropped by a change in progress.
+ */
+unsigned int __kvm_mem_attrs_uniform_order(struct kvm *kvm, gfn_t gfn,
+					   unsigned int max_order)
+{
+	const struct kvm_mem_attrs_op *op = kvm->mem_attrs->op;
+	unsigned int order;
+
+	lockdep_assert_held(&kvm->mmu_lock);
+
+	order = kvm_attr_store_uniform_order(&kvm->mem_attrs->store, gfn,
+					     max_order);
+	while (order && op && op_overlaps(op, gfn, order))
+		order--;
+
+	return order;
+}
+
+/*
+ * What a mapping of @gfn must not allow.  A change that has dropped mmu_lock after
+ * it write-protected the SPTE of @gfn has not committed yet.  A fault finds the
+ * invalidation in progress and retries, but an SPTE can also be made from the
+ * SPTE that is there, which looks at no invalidation.
  */
 unsigned long kvm_mem_attrs_forbidden(struct kvm *kvm, gfn_t gfn)
 {
@@ -216,56 +259,96 @@ void kvm_mem_attrs_destroy_vm(struct kvm *kvm)
 	static_branch_dec(&kvm_mem_attrs_in_use);
 }
 
+/* Cut the range down to what changes.  Returns 1, 0 for nothing, or -EINTR. */
+static int mem_attrs_trim(struct kvm *kvm, struct kvm_mem_attrs_op *op)
+{
+	unsigned long first = op->first, last = op->last;
+	int r;
+
+	while ((r = kvm_attr_store_trim(&kvm->mem_attrs->store, &first, &last,
+					op->keep, op->set)) == -EAGAIN) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+
+	op->first = first;
+	op->last = last;
+	return r;
+}
+
+static bool op_rebacks(const struct kvm_mem_attrs_op *op, unsigned long old)
+{
+	return (op_result(op, old) ^ old) & KVM_MEMORY_ATTRIBUTE_PRIVATE;
+}
+
+/* Whether the change takes something away from pages with the attributes @old. */
+static bool op_narrows(const struct kvm_mem_attrs_op *op, unsigned long old)
+{
+	return (op_result(op, old) & ~old) || op_rebacks(op, old);
+}
+
+static bool op_unreads(const struct kvm_mem_attrs_op *op, unsigned long old)
+{
+	return (op_result(op, old) & ~old & KVM_MEMORY_ATTRIBUTE_NR) ||
+	       op_rebacks(op, old);
+}
+
+/* Whether no other page of a set can have more effects than those seen so far. */
+static bool op_is_known(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+{
+	if (op->keep || !op->narrows)
+		return false;
+
+	return op->unreads || (!(op->set & KVM_MEMORY_ATTRIBUTE_NR) &&
+			       !kvm_arch_has_private_mem(kvm));
+}
+
 /*
- * Whether the VM can enforce what an update would leave on each page.  A set
- * has one result, which the ioctl has looked at.
+ * Find out what the change does.  Returns 0, -EINVAL if it would leave a page with
+ * attributes that the VM cannot enforce, or -EINTR.  The caller has checked the
+ * result of a set, which is the same for all pages.
  */
-static bool mem_attrs_results_valid(struct kvm *kvm,
-				    const struct kvm_mem_attrs_op *op)
+static int mem_attrs_look(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 {
 	struct kvm_attr_extent ext;
 	struct kvm_attr_iter iter;
-
-	if (!op->keep)
-		return true;
+	unsigned long seen = 0;
 
 	kvm_attr_iter_init(&iter, &kvm->mem_attrs->store, op->first, op->last);
-	while (kvm_attr_iter_next(&iter, &ext)) {
-		if (!kvm_arch_mem_attrs_valid(kvm, op_result(op, ext.attrs)))
-			return false;
+	while (!op_is_known(kvm, op) && kvm_attr_iter_next(&iter, &ext)) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		cond_resched();
+
+		if (seen & BIT(ext.attrs))
+			continue;
+		seen |= BIT(ext.attrs);
+
+		if (op->keep &&
+		    !kvm_arch_mem_attrs_valid(kvm, op_result(op, ext.attrs)))
+			return -EINVAL;
+
+		op->narrows |= op_narrows(op, ext.attrs);
+		op->unreads |= op_unreads(op, ext.attrs);
+		if (ext.first == op->first && ext.last == op->last) {
+			op->uniform = true;
+			op->old = ext.attrs;
+		}
 	}
-	return true;
+	return 0;
 }
 
-/* Fewer pages than this are zapped without dropping mmu_lock. */
-#define ZAP_ATOMIC_PAGES	512
-
-static bool mem_attrs_pre_slots(struct kvm *kvm, int as_id,
-				const struct kvm_attr_extent *ext,
-				unsigned long new, bool may_block)
-{
-	struct kvm_memslots *slots = __kvm_memslots(kvm, as_id);
-	struct kvm_gfn_range range = { .may_block = may_block };
-	struct kvm_memslot_iter iter;
-	bool flush = false;
-
-	kvm_for_each_memslot_in_gfn_range(&iter, slots, ext->first,
-					  ext->last + 1) {
-		range.slot = iter.slot;
-		range.start = max_t(gfn_t, ext->first, iter.slot->base_gfn);
-		range.end = min_t(gfn_t, ext->last + 1, iter.slot->base_gfn +
-							iter.slot->npages);
-		flush |= kvm_arch_pre_set_mem_attrs(kvm, &range, ext->attrs,
-						    new);
-	}
-	return flush;
-}
+#ifdef KVM_HAVE_MMU_RWLOCK
+#define mmu_lock_wanted(kvm)	rwlock_is_contended(&(kvm)->mmu_lock)
+#else
+#define mmu_lock_wanted(kvm)	spin_is_contended(&(kvm)->mmu_lock)
+#endif
 
 /*
- * TLBs are flushed before mmu_lock may be dropped.  An MMU notifier that comes
- * in between finds nothing mapped any more, does not flush either, and the page
- * would be freed with the guest still using it.
+ * TLBs are flushed before mmu_lock may be dropped.  An MMU notifier that runs
+ * meanwhile finds nothing mapped, does not flush either, and the page would be
+ * freed while the guest still uses it.
  */
 static bool mem_attrs_flush(struct kvm *kvm, bool flush)
 {
@@ -274,109 +357,151 @@ static bool mem_attrs_flush(struct kvm *kvm, bool flush)
 	return false;
 }
 
-static bool mem_attrs_pre_extent(struct kvm *kvm,
-				 const struct kvm_attr_extent *ext,
-				 unsigned long new, bool flush)
+/*
+ * The yield point within a change: let other tasks have the CPU, or mmu_lock.
+ * Returns whether TLBs are still to be flushed.
+ */
+static bool mem_attrs_yield(struct kvm *kvm, bool flush)
 {
-	bool may_block = ext->last - ext->first >= ZAP_ATOMIC_PAGES;
-	int i;
+	lockdep_assert_held_write(&kvm->mmu_lock);
 
-	if (need_resched()) {
-		flush = mem_attrs_flush(kvm, flush);
-		KVM_MMU_UNLOCK(kvm);
-		cond_resched();
-		KVM_MMU_LOCK(kvm);
-	}
+	if (!need_resched() && !mmu_lock_wanted(kvm))
+		return flush;
 
-	for (i = 0; i < KVM_ADDRESS_SPACE_NUM; i++) {
-		if (may_block)
+	flush = mem_attrs_flush(kvm, flush);
+	KVM_MMU_UNLOCK(kvm);
+	cond_resched();
+	KVM_MMU_LOCK(kvm);
+	return flush;
+}
+
+/* Up to this many pages, the arch zaps without dropping mmu_lock. */
+#define ZAP_ATOMIC_PAGES	512
+
+/* Zap or narrow the part of an extent that lies within one memslot. */
+static bool mem_attrs_zap_slot(struct kvm *kvm, struct kvm_gfn_range *range,
+			       unsigned long old, unsigned long new, bool flush)
+{
+	range->may_block = range->end - range->start > ZAP_ATOMIC_PAGES;
+
+	while (range->start < range->end) {
+		if (range->may_block)
 			flush = mem_attrs_flush(kvm, flush);
-		flush |= mem_attrs_pre_slots(kvm, i, ext, new, may_block);
+		flush |= kvm_arch_zap_mem_attrs(kvm, range, old, new);
+		flush = mem_attrs_yield(kvm, flush);
 	}
 	return flush;
 }
 
-/*
- * One look per ZAP_ATOMIC_PAGES decides for all the small extents in there, of
- * which there may be many, whether there is anything to zap.  @known is how far
- * the last look went.  The answer stays true while the invalidation is in
- * progress, except that things get zapped.
- */
-static bool mem_attrs_may_be_mapped(struct kvm *kvm,
-				    const struct kvm_mem_attrs_op *op,
-				    const struct kvm_attr_extent *ext,
-				    gfn_t *known, bool *mapped)
+static bool mem_attrs_zap_extent(struct kvm *kvm,
+				 const struct kvm_attr_extent *ext,
+				 unsigned long new, bool flush)
 {
-	if (ext->first == op->first && ext->last == op->last)
-		return true;
-	if (ext->last - ext->first >= ZAP_ATOMIC_PAGES)
-		return true;
+	struct kvm_gfn_range range = {};
+	struct kvm_memslot_iter iter;
+	struct kvm_memslots *slots;
+	int i;
 
-	if (ext->last >= *known) {
-		*known = round_up(ext->last + 1, ZAP_ATOMIC_PAGES);
-		*mapped = kvm_arch_may_have_mappings(kvm, ext->first, *known);
+	for (i = 0; i < KVM_ADDRESS_SPACE_NUM; i++) {
+		slots = __kvm_memslots(kvm, i);
+		kvm_for_each_memslot_in_gfn_range(&iter, slots, ext->first,
+						  ext->last + 1) {
+			range.slot = iter.slot;
+			range.start = max_t(gfn_t, ext->first,
+					    iter.slot->base_gfn);
+			range.end = min_t(gfn_t, ext->last + 1,
+					  iter.slot->base_gfn +
+					  iter.slot->npages);
+			flush = mem_attrs_zap_slot(kvm, &range, ext->attrs, new,
+						   flush);
+		}
 	}
-	return *mapped;
+	return flush;
 }
 
-/* Whether nothing that was possible before stops to be, or means another page. */
-static bool mem_attrs_only_grants(unsigned long old, unsigned long new)
-{
-	return !(new & ~old) && !((old ^ new) & KVM_MEMORY_ATTRIBUTE_PRIVATE);
-}
+/* How many pages of small extents are zapped before mappings are looked for again. */
+#define ZAP_WINDOW_PAGES	512
 
-/*
- * Zap or narrow what is mapped of each extent that changes.  Returns whether that
- * takes anything away.
- */
-static bool mem_attrs_pre(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+/* Zap the extents from @gfn on, up to the end of a window.  Returns what is next. */
+static gfn_t mem_attrs_zap_window(struct kvm *kvm,
+				  const struct kvm_mem_attrs_op *op, gfn_t gfn,
+				  bool *flush)
 {
-	bool mapped, flush = false, taken = false;
+	gfn_t end = gfn | (ZAP_WINDOW_PAGES - 1);
 	struct kvm_attr_extent ext;
 	struct kvm_attr_iter iter;
-	gfn_t known = 0;
+
+	kvm_attr_iter_init(&iter, &kvm->mem_attrs->store, gfn, op->last);
+	while (kvm_attr_iter_next(&iter, &ext)) {
+		if (op_narrows(op, ext.attrs))
+			*flush = mem_attrs_zap_extent(kvm, &ext,
+						      op_result(op, ext.attrs),
+						      *flush);
+		if (ext.last >= end)
+			break;
+	}
+	return ext.last + 1;
+}
+
+/* Zap or narrow what is mapped of each extent that loses something. */
+static void mem_attrs_zap(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+{
+	struct kvm_attr_extent ext = { op->first, op->last, op->old };
+	bool flush = false;
+	gfn_t gfn;
 
 	lockdep_assert_held_write(&kvm->mmu_lock);
 
-	kvm_attr_iter_init(&iter, &kvm->mem_attrs->store, op->first, op->last);
-	while (kvm_attr_iter_next(&iter, &ext)) {
-		unsigned long new = op_result(op, ext.attrs);
-
-		if (mem_attrs_only_grants(ext.attrs, new))
-			continue;
-
-		taken = true;
-		if (mem_attrs_may_be_mapped(kvm, op, &ext, &known, &mapped))
-			flush = mem_attrs_pre_extent(kvm, &ext, new, flush);
+	if (op->uniform) {
+		flush = mem_attrs_zap_extent(kvm, &ext, op_result(op, op->old),
+					     false);
+		mem_attrs_flush(kvm, flush);
+		return;
 	}
 
+	/*
+	 * Where nothing is mapped, extents are skipped, of which there may be
+	 * many.  Nothing new is mapped: the invalidation is in progress.
+	 */
+	for (gfn = op->first; gfn <= op->last;) {
+		flush = mem_attrs_yield(kvm, flush);
+		gfn = kvm_arch_next_mapping(kvm, gfn, op->last + 1);
+		if (gfn <= op->last)
+			gfn = mem_attrs_zap_window(kvm, op, gfn, &flush);
+	}
 	mem_attrs_flush(kvm, flush);
-	return taken;
 }
 
 /*
- * New values: accesses of KVM that saw the old ones are over on return.  Returns
- * whether vCPUs have to be kicked to make that true of pages they keep in use.
+ * Store the new values.  On return, accesses of KVM that saw the old ones are over.
+ * Returns whether vCPUs must leave the guest for that to be true of the pages that
+ * a nested guest uses directly.
  */
-static bool mem_attrs_commit(struct kvm *kvm, const struct kvm_mem_attrs_op *op,
-			     bool taken)
+static bool mem_attrs_commit(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 {
 	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
-	bool kick;
+	unsigned long next = op->first;
+	bool more, kick = false;
 
 	lockdep_assert_held_write(&kvm->mmu_lock);
 
-	write_lock(&attrs->access);
-	kvm_attr_store_commit(&attrs->store, op->first, op->last, op->keep,
-			      op->set);
-	kick = taken && kvm_arch_mem_attrs_taken(kvm);
-	write_unlock(&attrs->access);
-	return kick;
+	for (;;) {
+		write_lock(&attrs->access);
+		more = kvm_attr_store_commit(&attrs->store, &next, op->last,
+					     op->keep, op->set);
+		if (!more && op->narrows)
+			kick = kvm_arch_mem_attrs_taken(kvm);
+		write_unlock(&attrs->access);
+
+		if (!more)
+			return kick;
+		mem_attrs_yield(kvm, false);
+	}
 }
 
 /*
- * What is done without mmu_lock once the new values hold: take away what was
- * resolved by the old ones and is in use across sections.
+ * Without mmu_lock, once the new values hold: revoke what was resolved by the old
+ * ones and is in use for longer than a section.
  */
 static void mem_attrs_revoke(struct kvm *kvm, const struct kvm_mem_attrs_op *op,
 			     bool kick)
@@ -387,18 +512,37 @@ static void mem_attrs_revoke(struct kvm *kvm, const struct kvm_mem_attrs_op *op,
 	 */
 	gfn_to_pfn_cache_invalidate_gfns(kvm, op->first, op->last + 1);
 
-	/* Out of the guest, where hardware writes to pages kept for it. */
+	/* Hardware must stop writing to pages that a nested guest uses. */
 	if (kick)
 		kvm_make_all_cpus_request(kvm, KVM_REQ_OUTSIDE_GUEST_MODE);
 
 	kvm_guest_access_wait(kvm, op);
 }
 
+/* Make the prepared change.  This cannot fail. */
+static void mem_attrs_change(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
+{
+	bool kick;
+
+	KVM_MMU_LOCK(kvm);
+	kvm_mmu_invalidate_begin(kvm);
+	kvm_mmu_invalidate_add(kvm, op->first, op->last + 1);
+	kvm->mem_attrs->op = op;
+	if (op->narrows)
+		mem_attrs_zap(kvm, op);
+	kick = mem_attrs_commit(kvm, op);
+	if (op->unreads)
+		kvm_arch_drop_shadow_pages(kvm, op->first, op->last + 1);
+	kvm->mem_attrs->op = NULL;
+	kvm_mmu_invalidate_end(kvm);
+	KVM_MMU_UNLOCK(kvm);
+
+	if (op->narrows)
+		mem_attrs_revoke(kvm, op, kick);
+}
+
 static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 {
-	gfn_t mask = (1ULL << kvm_arch_max_mapping_order()) - 1;
-	unsigned long first = op->first, last = op->last;
-	bool taken, kick;
 	int r;
 
 	lockdep_assert_held(&kvm->slots_lock);
@@ -413,40 +557,27 @@ static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	if (!kvm->mem_attrs)
 		return 0;
 
-	if (!mem_attrs_results_valid(kvm, op))
-		return -EINVAL;
+	r = mem_attrs_trim(kvm, op);
+	if (r <= 0)
+		return r;
 
-	if (!kvm_attr_store_trim(&kvm->mem_attrs->store, &first, &last,
-				 op->keep, op->set))
-		return 0;
-
-	op->first = first;
-	op->last = last;
+	r = mem_attrs_look(kvm, op);
+	if (r)
+		return r;
 
 	r = kvm_attr_store_prepare(&kvm->mem_attrs->store, op->first, op->last,
 				   op->keep, op->set);
 	if (r)
 		return r;
 
-	KVM_MMU_LOCK(kvm);
-	kvm_mmu_invalidate_begin(kvm);
-	kvm_mmu_invalidate_add(kvm, op->first & ~mask, (op->last | mask) + 1);
-	kvm->mem_attrs->op = op;
-	taken = mem_attrs_pre(kvm, op);
-	kick = mem_attrs_commit(kvm, op, taken);
-	kvm->mem_attrs->op = NULL;
-	kvm_mmu_invalidate_end(kvm);
-	KVM_MMU_UNLOCK(kvm);
-
-	if (taken)
-		mem_attrs_revoke(kvm, op, kick);
+	mem_attrs_change(kvm, op);
 	return 0;
 }
 
 /*
  * Unmap what the visible memslots map.  The memslot that a guest_memfd is bound
- * to will not do: it may be about to be created, without rmaps as yet, or be on
- * its way out.
+ * to is not enough: it may be about to be created, still without rmaps, or about
+ * to be deleted.
  */
 static bool mem_attrs_unmap(struct kvm *kvm, gfn_t start, gfn_t end)
 {
@@ -463,8 +594,11 @@ static bool mem_attrs_unmap(struct kvm *kvm, gfn_t start, gfn_t end)
 			range.start = max(start, iter.slot->base_gfn);
 			range.end = min(end, iter.slot->base_gfn +
 					     iter.slot->npages);
-			flush = mem_attrs_flush(kvm, flush);
-			flush |= kvm_unmap_gfn_range(kvm, &range);
+			while (range.start < range.end) {
+				flush = mem_attrs_flush(kvm, flush);
+				flush |= kvm_arch_unmap_gfns(kvm, &range);
+				flush = mem_attrs_yield(kvm, flush);
+			}
 		}
 	}
 	return flush;
@@ -475,8 +609,8 @@ void kvm_gfn_range_invalidate_begin(struct kvm *kvm, gfn_t start, gfn_t end)
 	int idx;
 
 	/*
-	 * Neither do the visible memslots change while this is raised, nor are
-	 * gfn_to_pfn caches refreshed, as for an MMU notifier.
+	 * While the count is raised, visible memslots do not change and
+	 * gfn_to_pfn caches are not refreshed, as for an MMU notifier.
 	 */
 	spin_lock(&kvm->mn_invalidate_lock);
 	kvm->mn_active_invalidate_count++;
@@ -498,6 +632,8 @@ void kvm_gfn_range_invalidate_end(struct kvm *kvm, gfn_t start, gfn_t end)
 	bool wake;
 
 	KVM_MMU_LOCK(kvm);
+	/* Guest page tables in the range have lost their content. */
+	kvm_arch_drop_shadow_pages(kvm, start, end);
 	kvm_mmu_invalidate_end(kvm);
 	KVM_MMU_UNLOCK(kvm);
 
@@ -508,6 +644,18 @@ void kvm_gfn_range_invalidate_end(struct kvm *kvm, gfn_t start, gfn_t end)
 	/* At most one waiter: it holds slots_lock. */
 	if (wake)
 		rcuwait_wake_up(&kvm->mn_memslots_update_rcuwait);
+}
+
+static bool memslots_update_waits(struct kvm *kvm)
+{
+	return rcuwait_active(&kvm->mn_memslots_update_rcuwait);
+}
+
+void kvm_gfn_range_invalidate_pause(struct kvm *kvm)
+{
+	/* set_current_state() pairs with smp_mb() in kvm_memslots_swapped(). */
+	wait_var_event(&kvm->mn_memslots_update_rcuwait,
+		       !memslots_update_waits(kvm));
 }
 
 static int kvm_vm_set_mem_attrs(struct kvm *kvm, void __user *argp)
@@ -622,6 +770,7 @@ static int kvm_vm_update_mem_attrs(struct kvm *kvm, void __user *argp)
  * buffer is enough that the ioctl itself no longer matters.
  */
 #define KVM_GET_ATTRS_MAX	65536
+#define COPY_EXTENTS		1024
 
 static void mem_attrs_emit(struct kvm_get_memory_attributes *args,
 			   const struct kvm_attr_extent *ext,
@@ -661,6 +810,23 @@ static void mem_attrs_collect(struct kvm *kvm,
 	args->nr_extents = i;
 }
 
+/* Copy the extents out, some at a time: a copy is not preemptible everywhere. */
+static int mem_attrs_copy_extents(const struct kvm_get_memory_attributes *args,
+				  const struct kvm_memory_attributes_extent *from)
+{
+	struct kvm_memory_attributes_extent __user *to;
+	u32 i, nr;
+
+	to = u64_to_user_ptr(args->extents);
+	for (i = 0; i < args->nr_extents; i += nr) {
+		nr = min_t(u32, args->nr_extents - i, COPY_EXTENTS);
+		if (copy_to_user(to + i, from + i, nr * sizeof(*from)))
+			return -EFAULT;
+		cond_resched();
+	}
+	return 0;
+}
+
 static int kvm_vm_get_mem_attrs(struct kvm *kvm, void __user *argp)
 {
 	struct kvm_memory_attributes_extent *extents;
@@ -688,8 +854,7 @@ static int kvm_vm_get_mem_attrs(struct kvm *kvm, void __user *argp)
 	mutex_unlock(&kvm->slots_lock);
 	r = 0;
 
-	if (copy_to_user(u64_to_user_ptr(args.extents), extents,
-			 array_size(args.nr_extents, sizeof(*extents))) ||
+	if (mem_attrs_copy_extents(&args, extents) ||
 	    copy_to_user(argp, &args, sizeof(args)))
 		r = -EFAULT;
 out:

@@ -10,12 +10,23 @@
 
 #include "mem_attrs_store.h"
 
-/* One change: every page of [first, last] goes to (old & keep) | set. */
+/*
+ * One change: every page of [first, last] goes from old to (old & keep) | set.
+ *
+ * @narrows: the change takes access away from a page, or changes its backing
+ * @unreads: the change takes read access away from a page, or changes its
+ *	     backing, so what KVM has read from the page must be dropped
+ * @uniform: all pages have the attributes @old before the change
+ */
 struct kvm_mem_attrs_op {
 	gfn_t first;
 	gfn_t last;
 	unsigned long keep;
 	unsigned long set;
+	bool narrows;
+	bool unreads;
+	bool uniform;
+	unsigned long old;
 };
 
 /* Locks and lifetimes: see mem_attrs.c.  @op: the change in progress, if any. */

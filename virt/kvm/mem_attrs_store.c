@@ -56,6 +56,25 @@
  * lies left of a cleared run is final by the time the root shrinks, since
  * runs are stored in ascending order.
  *
+ * A change in steps
+ *
+ * commit() frees nodes, and looks at old values, in proportion to the number of
+ * boundaries in the range.  So a call of it does only a step, and all steps
+ * together are the commit.  Each step ends at the end of the range, or at a page q
+ * whose old value differs from that of page q + 1.  The next one begins at q + 1.
+ *
+ * No step needs a node that is not there.  Any run that a step stores begins at a
+ * page r, and the page before it in the range has its new value already.  That
+ * value differs from the one of r: if it were equal, new(r) would be equal too,
+ * as new() is idempotent, and r would not change.  At its end the run has the
+ * old boundary behind q.  So the tree is not uniform across either end, and the
+ * argument above holds for the step alone.  For the same reason the tree below
+ * the root cannot be uniform before the last step, and only that one releases
+ * the root that prepare() has put on top.
+ *
+ * Between two steps the tree has the canonical form of values that are partly
+ * new, apart from reserved entries at the range's ends.
+ *
  * Locks
  *
  *  ===============  =======================================================
@@ -98,11 +117,23 @@
 #include <linux/log2.h>
 #include <linux/minmax.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/xarray.h>
 
 #include <asm/barrier.h>
 
 #include "mem_attrs_store.h"
+
+/*
+ * How much is done before the caller gets a chance to let others run, each of
+ * them some 100,000 instructions at most: blocks that trim looks at, extents that
+ * prepare looks at, pages of a step of commit in which each page's new value
+ * depends on its old one, or all get one and only nodes have to be freed.
+ */
+#define TRIM_BLOCKS		512
+#define UNIFORM_EXTENTS		64
+#define STEP_PAGES_EACH		256
+#define STEP_PAGES_ONE		8192
 
 /* Pages [first, last] that shall all get attrs; changes: there are any. */
 struct attr_run {
@@ -265,11 +296,6 @@ void kvm_attr_store_init(struct kvm_attr_store *store)
 {
 	xa_init_flags(&store->xa, XA_FLAGS_ACCOUNT);
 	store->nr_commits = 0;
-}
-
-void kvm_attr_store_destroy(struct kvm_attr_store *store)
-{
-	xa_destroy(&store->xa);
 }
 
 /* Did it take two loads, with a commit to come between them? */
@@ -500,44 +526,72 @@ void kvm_attr_store_extent(struct kvm_attr_store *store,
 	kvm_attr_iter_next(&iter, extent);
 }
 
-/* From either end, block by block, to the first page that changes. */
-static bool trim(struct kvm_attr_store *store, struct attr_change *change)
+/*
+ * Skips pages that do not change, block by block, from the front.  *mask gets
+ * the block of the first page that does.  Returns as kvm_attr_store_trim().
+ */
+static int trim_front(struct kvm_attr_store *store, struct attr_change *change,
+		      unsigned long *mask, unsigned int *budget)
 {
-	unsigned long mask, old;
+	unsigned long old;
 
-	for (;; change->first = (change->first | mask) + 1) {
+	for (;; change->first = (change->first | *mask) + 1) {
 		if (change->first > change->last)
-			return false;
-		mask = (1UL << uniform_block(store, change->first,
-					     KVM_ATTR_MAX_ORDER, &old)) - 1;
+			return 0;
+		if (!(*budget)--)
+			return -EAGAIN;
+		*mask = (1UL << uniform_block(store, change->first,
+					      KVM_ATTR_MAX_ORDER, &old)) - 1;
 		if (attr_new(change, old) != old)
-			break;
-	}
-
-	/* All of it may be in one block, and often is one page. */
-	if ((change->first | mask) >= change->last)
-		return true;
-
-	for (;; change->last = (change->last & ~mask) - 1) {
-		mask = (1UL << uniform_block(store, change->last,
-					     KVM_ATTR_MAX_ORDER, &old)) - 1;
-		if (attr_new(change, old) != old)
-			return true;
+			return 1;
 	}
 }
 
-bool kvm_attr_store_trim(struct kvm_attr_store *store,
-			 unsigned long *first, unsigned long *last,
-			 unsigned long keep, unsigned long set)
+/* The same from the back, where there is a page that changes. */
+static int trim_back(struct kvm_attr_store *store, struct attr_change *change,
+		     unsigned int budget)
+{
+	unsigned long mask, old;
+
+	for (;; change->last = (change->last & ~mask) - 1) {
+		if (!budget--)
+			return -EAGAIN;
+		mask = (1UL << uniform_block(store, change->last,
+					     KVM_ATTR_MAX_ORDER, &old)) - 1;
+		if (attr_new(change, old) != old)
+			return 1;
+	}
+}
+
+static int trim(struct kvm_attr_store *store, struct attr_change *change)
+{
+	unsigned int budget = TRIM_BLOCKS;
+	unsigned long mask;
+	int ret;
+
+	ret = trim_front(store, change, &mask, &budget);
+	if (ret <= 0)
+		return ret;
+
+	/* All of it may be in one block, and often is one page. */
+	if ((change->first | mask) >= change->last)
+		return 1;
+
+	return trim_back(store, change, budget);
+}
+
+int kvm_attr_store_trim(struct kvm_attr_store *store,
+			unsigned long *first, unsigned long *last,
+			unsigned long keep, unsigned long set)
 {
 	struct attr_change change = { *first, *last, keep, set };
+	int ret = trim(store, &change);
 
-	if (!trim(store, &change))
-		return false;
-
-	*first = change.first;
-	*last = change.last;
-	return true;
+	if (ret) {
+		*first = change.first;
+		*last = change.last;
+	}
+	return ret;
 }
 
 /* Are these 2^order slots one entry, and this one? */
@@ -881,15 +935,19 @@ static int prepare_end(struct kvm_attr_store *store,
 	return reserve_end(&xas, change, tail);
 }
 
-/* Will all pages below size have one value, and not zero? */
-static bool becomes_uniform(struct kvm_attr_store *store, unsigned long size,
-			    const struct attr_change *change)
+/*
+ * Can all pages below size come to have one value that is not zero?  Looks at a
+ * bounded number of extents: a wrong yes costs a node for the time of the change.
+ */
+static bool may_become_uniform(struct kvm_attr_store *store, unsigned long size,
+			       const struct attr_change *change)
 {
 	unsigned long index = 0, attrs = 0, new, end;
+	unsigned int budget = UNIFORM_EXTENTS;
 	struct kvm_attr_extent extent;
 	bool in;
 
-	for (; index < size; index = extent.last + 1) {
+	for (; index < size && budget--; index = extent.last + 1) {
 		in = index >= change->first && index <= change->last;
 		if (in)
 			end = min(size - 1, change->last);
@@ -931,7 +989,7 @@ static int prepare_top(struct kvm_attr_store *store,
 		  xa_entry(&store->xa, root, XA_CHUNK_SIZE - 1));
 	rcu_read_unlock();
 
-	if (!filled || !becomes_uniform(store, size, change))
+	if (!filled || !may_become_uniform(store, size, change))
 		return 0;
 
 	return reserve(&xas, size, ilog2(size));
@@ -1036,8 +1094,12 @@ static void commit_run(struct kvm_attr_store *store,
 {
 	struct attr_change trimmed = *change;
 	struct attr_run run;
+	int ret;
 
-	if (!trim(store, &trimmed))
+	/* Pages that do not change have one value, so they are few blocks. */
+	ret = trim(store, &trimmed);
+	WARN_ON_ONCE(ret < 0);
+	if (!ret)
 		return;
 
 	run.first = trimmed.first;
@@ -1046,24 +1108,54 @@ static void commit_run(struct kvm_attr_store *store,
 	store_run(store, &run);
 }
 
-void kvm_attr_store_commit(struct kvm_attr_store *store,
-			   unsigned long first, unsigned long last,
+/*
+ * Cuts a change to what can be done in one go.  It must end where an old value
+ * does, see "A change in steps" in the head of this file.
+ */
+static void first_step(struct kvm_attr_store *store, struct attr_change *change)
+{
+	unsigned long pages = change->keep ? STEP_PAGES_EACH : STEP_PAGES_ONE;
+	unsigned long last = change->first | (pages - 1);
+	struct kvm_attr_extent extent;
+
+	if (last >= change->last)
+		return;
+
+	kvm_attr_store_extent(store, last, change->last, &extent);
+	change->last = extent.last;
+}
+
+static void commit_step(struct kvm_attr_store *store,
+			struct attr_change *change)
+{
+	if (commit_block(store, change))
+		return;
+
+	first_step(store, change);
+	if (change->keep)
+		commit_runs(store, change);
+	else
+		commit_run(store, change);
+}
+
+bool kvm_attr_store_commit(struct kvm_attr_store *store,
+			   unsigned long *first, unsigned long last,
 			   unsigned long keep, unsigned long set)
 {
-	const struct attr_change change = { first, last, keep, set };
+	struct attr_change change = { *first, last, keep, set };
 
 	xa_lock(&store->xa);
 	/* Pairs with load_entry(): after what prepare did, before new values. */
 	smp_store_release(&store->nr_commits, store->nr_commits + 1);
-	if (!commit_block(store, &change)) {
-		if (keep)
-			commit_runs(store, &change);
-		else
-			commit_run(store, &change);
+	commit_step(store, &change);
+	*first = change.last + 1;
+	if (change.last == last) {
+		release_top(store);
+		lower_root(store);
 	}
-	release_top(store);
-	lower_root(store);
 	xa_unlock(&store->xa);
+
+	return change.last != last;
 }
 
 void kvm_attr_store_abort(struct kvm_attr_store *store,
@@ -1078,4 +1170,17 @@ void kvm_attr_store_abort(struct kvm_attr_store *store,
 	release_top(store);
 	lower_root(store);
 	xa_unlock(&store->xa);
+}
+
+/* Clears it in steps, as nodes may be many.  Clearing all needs no prepare. */
+void kvm_attr_store_destroy(struct kvm_attr_store *store)
+{
+	unsigned long first = 0;
+
+	might_sleep();
+
+	while (kvm_attr_store_commit(store, &first, KVM_ATTR_MAX_INDEX, 0, 0))
+		cond_resched();
+
+	xa_destroy(&store->xa);
 }

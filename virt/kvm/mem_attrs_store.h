@@ -60,11 +60,12 @@ void kvm_attr_store_extent(struct kvm_attr_store *store,
 
 /*
  * Cuts a range down to the pages from the first to the last that a change of
- * it, as below, changes.  False: it changes none.
+ * it, as below, changes.  Returns 1, 0 if it changes none, or -EAGAIN after a
+ * bounded number of blocks: call again with what is left of the range.
  */
-bool kvm_attr_store_trim(struct kvm_attr_store *store,
-			 unsigned long *first, unsigned long *last,
-			 unsigned long keep, unsigned long set);
+int kvm_attr_store_trim(struct kvm_attr_store *store,
+			unsigned long *first, unsigned long *last,
+			unsigned long keep, unsigned long set);
 
 /*
  * All maximal runs of equal values in [first, last], in ascending order, each
@@ -90,12 +91,16 @@ bool kvm_attr_iter_next(struct kvm_attr_iter *iter,
  * range; a prepare that failed has left nothing to abort.  Only prepare sleeps
  * or fails, only commit changes what readers see.  Each page's new value is
  * (old & keep) | set.
+ *
+ * commit does a bounded part of the change, from *first on, and moves *first
+ * behind it.  Returns whether there is more to do: call again, with the same
+ * other arguments.
  */
 int kvm_attr_store_prepare(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,
 			   unsigned long keep, unsigned long set);
-void kvm_attr_store_commit(struct kvm_attr_store *store,
-			   unsigned long first, unsigned long last,
+bool kvm_attr_store_commit(struct kvm_attr_store *store,
+			   unsigned long *first, unsigned long last,
 			   unsigned long keep, unsigned long set);
 void kvm_attr_store_abort(struct kvm_attr_store *store,
 			  unsigned long first, unsigned long last);

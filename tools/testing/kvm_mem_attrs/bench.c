@@ -26,9 +26,11 @@ static double now(void)
 
 static void store_set(unsigned long first, unsigned long nr, unsigned long attrs)
 {
-	shim_assert(!kvm_attr_store_prepare(&store, first, first + nr - 1, 0,
-					    attrs));
-	kvm_attr_store_commit(&store, first, first + nr - 1, 0, attrs);
+	unsigned long last = first + nr - 1;
+
+	shim_assert(!kvm_attr_store_prepare(&store, first, last, 0, attrs));
+	while (kvm_attr_store_commit(&store, &first, last, 0, attrs))
+		;
 }
 
 /* Allocate first, store afterwards: what it takes not to fail half way. */

@@ -197,6 +197,9 @@ void model_extent(const struct model *model, unsigned long first,
 }
 
 /* A walk over the tree, in step with the blocks that the model asks for. */
+/* Steps of a commit that were not its last. */
+unsigned long nr_steps;
+
 struct walk {
 	const struct model *model;
 	struct kvm_attr_store *store;
@@ -403,15 +406,45 @@ int change_prepare(struct kvm_attr_store *store, const struct model *model,
 				      change->keep, change->set);
 }
 
+/* A step must end where an old value does, and leave the rest as it was. */
+static void step_apply(struct kvm_attr_store *store, struct model *model,
+		       struct change *step, unsigned long next, bool more)
+{
+	struct kvm_attr_extent old;
+	unsigned long first = change_first(model, step);
+
+	if (next <= first)
+		fail("a step at %#lx does not move on", first);
+	if (more) {
+		model_extent(model, next - 1, KVM_ATTR_MAX_INDEX, &old);
+		if (old.last != next - 1)
+			fail("a step ends at %#lx, within an extent", next - 1);
+		step->to = model_cell(model, next);
+	}
+
+	model_apply(model, step);
+	if (more)
+		check_extents(store, model);
+}
+
 void change_commit(struct kvm_attr_store *store, struct model *model,
 		   const struct change *change)
 {
-	shim_forbid_allocs = true;
-	kvm_attr_store_commit(store, change_first(model, change),
-			      change_last(model, change), change->keep,
-			      change->set);
-	shim_forbid_allocs = false;
-	model_apply(model, change);
+	unsigned long next = change_first(model, change);
+	unsigned long last = change_last(model, change);
+	struct change step = *change;
+	bool more;
+
+	do {
+		step.to = change->to;
+		shim_forbid_allocs = true;
+		more = kvm_attr_store_commit(store, &next, last, change->keep,
+					     change->set);
+		shim_forbid_allocs = false;
+		step_apply(store, model, &step, next, more);
+		step.from = step.to;
+		nr_steps += more;
+	} while (more);
 }
 
 void change_abort(struct kvm_attr_store *store, const struct model *model,

@@ -68,6 +68,8 @@ void check_page(struct kvm_attr_store *store, const struct model *model,
 void check_range(struct kvm_attr_store *store, const struct model *model,
 		 const struct change *change, unsigned long mask);
 
+extern unsigned long nr_steps;
+
 int change_prepare(struct kvm_attr_store *store, const struct model *model,
 		   const struct change *change);
 void change_commit(struct kvm_attr_store *store, struct model *model,

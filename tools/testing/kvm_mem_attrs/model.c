@@ -214,7 +214,7 @@ int main(int argc, char **argv)
 		one_round(&random, n);
 		done += n;
 	}
-	tap_ok("%lu changes: %lu commits, %lu aborts, %lu failed prepares",
-	       done, nr_commits, nr_aborts, nr_failures);
+	tap_ok("%lu changes: %lu commits, %lu steps more, %lu aborts, %lu failed prepares",
+	       done, nr_commits, nr_steps, nr_aborts, nr_failures);
 	return 0;
 }

@@ -284,6 +284,11 @@ static inline void might_sleep(void)
 	shim_assert(!shim_locks_held && !shim_rcu_depth);
 }
 
+static inline void cond_resched(void)
+{
+	might_sleep();
+}
+
 static inline void might_alloc(gfp_t gfp)
 {
 	if (gfpflags_allow_blocking(gfp))

@@ -25,7 +25,8 @@ static void update(unsigned long first, unsigned long last,
 {
 	expect(!kvm_attr_store_prepare(&store, first, last, keep, set));
 	shim_forbid_allocs = true;
-	kvm_attr_store_commit(&store, first, last, keep, set);
+	while (kvm_attr_store_commit(&store, &first, last, keep, set))
+		;
 	shim_forbid_allocs = false;
 	rcu_barrier();
 }
@@ -236,15 +237,15 @@ static void trim_finds_what_changes(void)
 	expect(first == BASE + 5 && last == BASE + 700);
 	first = 0;
 	last = KVM_ATTR_MAX_INDEX;
-	expect(kvm_attr_store_trim(&store, &first, &last, 0, 0));
+	expect(1 == kvm_attr_store_trim(&store, &first, &last, 0, 0));
 	expect(first == BASE && last == BASE + 1023);
 	assign(BASE + 100, BASE + 100, 3);
-	expect(kvm_attr_store_trim(&store, &first, &last, 0, PRIVATE));
+	expect(1 == kvm_attr_store_trim(&store, &first, &last, 0, PRIVATE));
 	expect(first == BASE + 100 && last == BASE + 100);
 	assign(BASE, BASE, 3);
 	first = BASE;
 	last = BASE + 1023;
-	expect(kvm_attr_store_trim(&store, &first, &last, PRIVATE, 0));
+	expect(1 == kvm_attr_store_trim(&store, &first, &last, PRIVATE, 0));
 	expect(first == BASE && last == BASE + 100);
 }
 

@@ -5,42 +5,45 @@
  * What the x86 MMU does with the attributes of virt/kvm/mem_attrs.c, the same
  * for the TDP MMU and the shadow MMU, which differ only in how they zap:
  *
- *   pre hook	   the mappings of an extent are zapped if its attributes turn
- *		   private or shared or take something away, write-protected in
- *		   place if they take away writing only, and left alone if they
- *		   grant: a fault widens a mapping
+ *   zap	   SPTEs of an extent are zapped if PRIVATE changes or if read or
+ *		   execute access is taken away, write-protected in place if only
+ *		   write access is taken away, and left alone if access is granted:
+ *		   a fault widens a mapping
+ *   shadow pages  of guest page tables are zapped if the page table can no longer
+ *		   be read, or has a new backing; if it only can no longer be
+ *		   written they stay, as KVM write-protects it anyway
  *   fault	   kvm_mmu_faultin_attrs() refuses the access, or takes the
  *		   place of the lookup by HVA for a private GFN
- *   SPTE	   whoever makes an SPTE or lets a split one execute gets only
- *		   the access that kvm_mmu_attrs_access() leaves of it
+ *   SPTE	   make_spte(), and code that lets a split SPTE execute, get only
+ *		   the access that kvm_mmu_attrs_access() leaves
  *   level	   kvm_mmu_attrs_mapping_level() clamps a mapping to the uniform
  *		   region around the GFN, as told by the shape of the store
  *   prefetch	   only GFNs without attributes are mapped ahead of a fault
  *
- * Hugepage eligibility is not stored anywhere.  It is derived under mmu_lock,
- * where attributes can not change (see mem_attrs.c), from one lookup, so it
- * needs no upkeep when attributes change or memslots come and go, and costs
- * nothing in a VM without attributes.
+ * Hugepage eligibility is not stored.  One lookup under mmu_lock, where attributes
+ * cannot change (see virt/kvm/mem_attrs.c), derives it.  It needs no upkeep when
+ * attributes or memslots change, and costs nothing in a VM without attributes.
  *
- * A huge SPTE may reach beyond the GFNs that are narrowed.  Write-protecting it
- * takes too much away then, which the next write to its other parts makes good
- * with smaller mappings.  The other way round no mapping ever allows more than
- * all of the GFNs it covers do, so that granting needs no work.
+ * A huge SPTE can reach beyond the GFNs that lose write access.  Write-protecting
+ * it takes too much away.  The next write to its other pages faults, and gets
+ * smaller mappings.  No mapping ever allows more than each of the GFNs it covers,
+ * so granting access needs no work.
  *
- * Narrowing in place and fast_page_fault(), which takes no lock: both use
- * compare-and-exchange, and the latter only sets what the MMU-writable bit of
- * the very value that it replaces allows.  Accessed and dirty bits, dirty logging
- * and access tracking neither set that bit nor give writability back without it.
+ * Write-protection in place races with fast_page_fault(), which takes no lock.  Both
+ * use compare-and-exchange, and fast_page_fault() makes an SPTE writable only if
+ * the value that it replaces is MMU-writable.  Write-protection clears that bit.
+ * Accessed and dirty bits, dirty logging and access tracking do not set it, and do
+ * not make an SPTE writable without it.
  *
  * Locks
  *
  *   kvm->srcu		 faults: memslots, and with them guest_memfd bindings
- *   kvm->mmu_lock	 pre hook: for write; level, SPTEs and prefetch: for read
- *			 (TDP MMU) or write
+ *   kvm->mmu_lock	 zap and shadow pages: for write; level, SPTEs and prefetch:
+ *			 for read (TDP MMU) or write
  *
- * Lifetimes: a page taken from a guest_memfd is held by reference until the
- * fault has been handled.  The mapping itself holds none, the invalidation that
- * comes before a truncation takes it away.
+ * Lifetimes: a page of a guest_memfd is held by reference until the fault has been
+ * handled.  The mapping itself holds no reference.  It is removed by the
+ * invalidation that precedes the removal of the page from the file.
  */
 
 #include <linux/kvm_host.h>
@@ -90,7 +93,6 @@ unsigned int kvm_arch_max_mapping_order(void)
 	return KVM_HPAGE_GFN_SHIFT(KVM_MAX_HUGEPAGE_LEVEL);
 }
 
-#ifdef CONFIG_X86_64
 /* Returns whether a TLB may hold what is not allowed any more. */
 static bool spte_forbid_write(u64 *sptep, u64 spte)
 {
@@ -104,95 +106,198 @@ static bool spte_forbid_write(u64 *sptep, u64 spte)
 	return true;
 }
 
-static bool root_forbid_write(struct kvm_mmu_page *root, gfn_t start, gfn_t end)
+/* The SPTEs for GFNs within [start, end) of the page table below @iter. */
+static bool table_forbid_write(const struct tdp_iter *iter, gfn_t start,
+			       gfn_t end)
 {
-	struct tdp_iter iter;
+	gfn_t first = max(start, iter->gfn);
+	gfn_t last = min(end, iter->gfn + SPTE_ENT_PER_PAGE) - 1;
+	tdp_ptep_t child = spte_to_child_pt(iter->old_spte, iter->level);
+	u64 *table = rcu_dereference(child), *sptep, spte;
 	bool flush = false;
 
-	rcu_read_lock();
-	for_each_tdp_pte(iter, root, start, end) {
-		if (is_shadow_present_pte(iter.old_spte) &&
-		    is_last_spte(iter.old_spte, iter.level))
-			flush |= spte_forbid_write(rcu_dereference(iter.sptep),
-						   iter.old_spte);
+	for (sptep = table + (first - iter->gfn);
+	     sptep <= table + (last - iter->gfn); sptep++) {
+		spte = READ_ONCE(*sptep);
+		if (is_shadow_present_pte(spte))
+			flush |= spte_forbid_write(sptep, spte);
 	}
-	rcu_read_unlock();
 	return flush;
 }
 
-static bool tdp_mmu_forbid_write(struct kvm *kvm,
-				 const struct kvm_memory_slot *slot,
-				 gfn_t start, gfn_t end)
+/* SPTEs that are looked at before mmu_lock may be dropped. */
+#define FORBID_WRITE_SPTES	8192
+
+/*
+ * Write-protect some SPTEs from @start on.  Returns the GFN to go on with, @end if
+ * nothing is left.  Page tables of the lowest level are handled as a whole.
+ */
+static gfn_t root_forbid_write(struct kvm_mmu_page *root, gfn_t start,
+			       gfn_t end, bool *flush)
+{
+	int budget = FORBID_WRITE_SPTES;
+	struct tdp_iter iter;
+	gfn_t next = end;
+
+	rcu_read_lock();
+	for_each_tdp_pte_min_level(iter, root, PG_LEVEL_2M, start, end) {
+		if (budget <= 0) {
+			next = max(start, iter.gfn);
+			break;
+		}
+		budget--;
+		if (!is_shadow_present_pte(iter.old_spte))
+			continue;
+
+		if (is_last_spte(iter.old_spte, iter.level)) {
+			*flush |= spte_forbid_write(rcu_dereference(iter.sptep),
+						    iter.old_spte);
+		} else if (iter.level == PG_LEVEL_2M) {
+			budget -= SPTE_ENT_PER_PAGE;
+			*flush |= table_forbid_write(&iter, start, end);
+		}
+	}
+	rcu_read_unlock();
+	return next;
+}
+
+static gfn_t tdp_mmu_forbid_write(struct kvm *kvm,
+				  const struct kvm_memory_slot *slot,
+				  gfn_t start, gfn_t end, bool *flush)
 {
 	struct kvm_mmu_page *root;
-	bool flush = false;
+	gfn_t next = end;
 
 	if (!is_tdp_mmu_enabled(kvm))
-		return false;
+		return end;
 
 	list_for_each_entry(root, &kvm->arch.tdp_mmu_roots, link)
 		if (kvm_mmu_page_as_id(root) == slot->as_id)
-			flush |= root_forbid_write(root, start, end);
-
-	return flush;
+			next = min(next, root_forbid_write(root, start, end,
+							   flush));
+	return next;
 }
-#else
-static bool tdp_mmu_forbid_write(struct kvm *kvm,
-				 const struct kvm_memory_slot *slot,
-				 gfn_t start, gfn_t end)
-{
-	return false;
-}
-#endif
 
 /*
- * How much is write-protected before mmu_lock may be dropped.  Rmaps are walked
- * page by page, mapped or not, TDP MMU page tables only where there are any.
+ * Pages whose rmaps are handled before mmu_lock may be dropped.  Rmaps are walked
+ * page by page, mapped or not.
  */
-#define FORBID_WRITE_PAGES_RMAP	(SZ_64M >> PAGE_SHIFT)
-#define FORBID_WRITE_PAGES_TDP	(SZ_1G >> PAGE_SHIFT)
+#define RMAP_PAGES	256
+
+static gfn_t rmap_end(struct kvm *kvm, const struct kvm_gfn_range *range)
+{
+	if (!kvm_memslots_have_rmaps(kvm))
+		return range->end;
+
+	return min(range->end, range->start + RMAP_PAGES);
+}
 
 static bool forbid_write(struct kvm *kvm, struct kvm_gfn_range *range)
 {
-	bool rmaps = kvm_memslots_have_rmaps(kvm), flush = false;
-	gfn_t chunk, start, end;
+	gfn_t end = rmap_end(kvm, range), next;
+	bool flush = false;
 
-	chunk = rmaps ? FORBID_WRITE_PAGES_RMAP : FORBID_WRITE_PAGES_TDP;
-	for (start = range->start; start < range->end; start = end) {
-		end = min(range->end, round_up(start + 1, chunk));
-		if (rmaps)
-			flush |= kvm_mmu_rmaps_forbid_write(range->slot, start,
-							    end);
-		flush |= tdp_mmu_forbid_write(kvm, range->slot, start, end);
-
-		if (!range->may_block || !need_resched())
-			continue;
-
-		/* Before mmu_lock is dropped, see mem_attrs_flush(). */
-		if (flush)
-			kvm_flush_remote_tlbs(kvm);
-		flush = false;
-		cond_resched_rwlock_write(&kvm->mmu_lock);
-	}
+	next = tdp_mmu_forbid_write(kvm, range->slot, range->start, end,
+				    &flush);
+	if (kvm_memslots_have_rmaps(kvm))
+		flush |= kvm_mmu_rmaps_forbid_write(range->slot, range->start,
+						    next);
+	range->start = next;
 	return flush;
 }
 
-/* Going private or shared changes what backs the page: nothing can stay. */
-bool kvm_arch_pre_set_mem_attrs(struct kvm *kvm, struct kvm_gfn_range *range,
-				unsigned long old, unsigned long new)
+bool kvm_arch_unmap_gfns(struct kvm *kvm, struct kvm_gfn_range *range)
+{
+	struct kvm_gfn_range part = *range;
+
+	part.end = rmap_end(kvm, range);
+	range->start = part.end;
+	return kvm_unmap_gfn_range(kvm, &part);
+}
+
+bool kvm_arch_zap_mem_attrs(struct kvm *kvm, struct kvm_gfn_range *range,
+			    unsigned long old, unsigned long new)
 {
 	unsigned long taken = new & ~old;
 
+	/* Changing PRIVATE changes the backing page: no SPTE can stay. */
 	if ((old ^ new) & KVM_MEMORY_ATTRIBUTE_PRIVATE)
-		return kvm_unmap_gfn_range(kvm, range);
+		return kvm_arch_unmap_gfns(kvm, range);
 
-	if (!taken || !kvm_mem_attrs_apply(range->slot))
+	if (!kvm_mem_attrs_apply(range->slot)) {
+		range->start = range->end;
 		return false;
+	}
 
 	if (taken == KVM_MEMORY_ATTRIBUTE_NW)
 		return forbid_write(kvm, range);
 
-	return kvm_unmap_gfn_range(kvm, range);
+	return kvm_arch_unmap_gfns(kvm, range);
+}
+
+/* Zap what shadows a guest page table in [start, end), of one hash bucket. */
+static bool zap_shadow_bucket(struct kvm *kvm, struct hlist_head *bucket,
+			      gfn_t start, gfn_t end, struct list_head *invalid)
+{
+	struct kvm_mmu_page *sp;
+	bool zapped = false;
+
+	/* A zapped page stays on this list until the zap is committed. */
+	hlist_for_each_entry(sp, bucket, hash_link) {
+		if (sp->role.direct || sp->role.invalid)
+			continue;
+		if (sp->gfn < start || sp->gfn >= end)
+			continue;
+		kvm_mmu_prepare_zap_page(kvm, sp, invalid);
+		zapped = true;
+	}
+	return zapped;
+}
+
+/* A root in use is zapped, but freed later: then @invalid can be empty. */
+static void commit_zap(struct kvm *kvm, struct list_head *invalid, bool zapped)
+{
+	if (zapped && list_empty(invalid))
+		kvm_flush_remote_tlbs(kvm);
+	kvm_mmu_commit_zap_page(kvm, invalid);
+}
+
+/*
+ * Shadow pages hold translations that were read from guest page tables, of the guest
+ * and of its nested guests, in both address spaces.  KVM learns of writes to such
+ * a page table, but neither of a lost right to read it nor of a new backing.
+ *
+ * Shadow pages of these GFNs can still be created, but not be filled: the page walk
+ * reads the guest's entry again before it links anything, see FNAME(fetch).
+ */
+void kvm_arch_drop_shadow_pages(struct kvm *kvm, gfn_t start, gfn_t end)
+{
+	gfn_t i, nr = min_t(gfn_t, end - start, KVM_NUM_MMU_PAGES);
+	LIST_HEAD(invalid);
+	bool zapped = false;
+	unsigned int nr_bucket;
+
+	lockdep_assert_held_write(&kvm->mmu_lock);
+
+	if (!kvm->arch.indirect_shadow_pages)
+		return;
+
+	for (i = 0; i < nr; i++) {
+		nr_bucket = nr < KVM_NUM_MMU_PAGES ?
+			    kvm_page_table_hashfn(start + i) : i;
+		zapped |= zap_shadow_bucket(kvm,
+					    &kvm->arch.mmu_page_hash[nr_bucket],
+					    start, end, &invalid);
+		if (!need_resched() && !rwlock_is_contended(&kvm->mmu_lock))
+			continue;
+
+		commit_zap(kvm, &invalid, zapped);
+		zapped = false;
+		write_unlock(&kvm->mmu_lock);
+		cond_resched();
+		write_lock(&kvm->mmu_lock);
+	}
+	commit_zap(kvm, &invalid, zapped);
 }
 
 unsigned int __kvm_mmu_attrs_access(struct kvm *kvm,
@@ -232,45 +337,43 @@ union kvm_mmu_page_role kvm_mmu_attrs_role(struct kvm *kvm,
 	return role;
 }
 
-#ifdef CONFIG_X86_64
-static bool root_has_leafs(struct kvm_mmu_page *root, gfn_t start, gfn_t end)
+/* SPTEs that are looked at to find a mapping. */
+#define NEXT_MAPPING_SPTES	2048
+
+static gfn_t root_next_mapping(struct kvm_mmu_page *root, gfn_t start,
+			       gfn_t end)
 {
+	int budget = NEXT_MAPPING_SPTES;
 	struct tdp_iter iter;
-	bool found = false;
+	gfn_t next = end;
 
 	rcu_read_lock();
 	for_each_tdp_pte(iter, root, start, end) {
-		if (is_shadow_present_pte(iter.old_spte) &&
-		    is_last_spte(iter.old_spte, iter.level)) {
-			found = true;
+		if (!budget-- || (is_shadow_present_pte(iter.old_spte) &&
+				  is_last_spte(iter.old_spte, iter.level))) {
+			next = max(start, iter.gfn);
 			break;
 		}
 	}
 	rcu_read_unlock();
-	return found;
+	return next;
 }
 
-bool kvm_arch_may_have_mappings(struct kvm *kvm, gfn_t start, gfn_t end)
+gfn_t kvm_arch_next_mapping(struct kvm *kvm, gfn_t start, gfn_t end)
 {
 	struct kvm_mmu_page *root;
 
 	lockdep_assert_held_write(&kvm->mmu_lock);
 
+	/* Rmaps tell page by page, which is no faster than zapping. */
 	if (kvm_memslots_have_rmaps(kvm))
-		return true;
+		return start;
 
 	list_for_each_entry(root, &kvm->arch.tdp_mmu_roots, link)
-		if (root_has_leafs(root, start, end))
-			return true;
+		end = root_next_mapping(root, start, end);
 
-	return false;
+	return end;
 }
-#else
-bool kvm_arch_may_have_mappings(struct kvm *kvm, gfn_t start, gfn_t end)
-{
-	return true;
-}
-#endif
 
 /*
  * The end of kvm_mmu_max_mapping_level() for a VM with attributes: the largest
