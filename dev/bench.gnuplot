@@ -28,3 +28,16 @@ set ylabel "slab, kB (less than a page is drawn as 1)"
 set yrange [0.5:1e7]
 plot dir."slab-peer-6.12.dat" using 1:($2 > 1 ? $2 : 1) title "Linux 6.12" pt 5, \
      dir."slab-series.dat" using 1:($2 > 1 ? $2 : 1) title "6.1 with the series" pt 7
+
+set output out."latency.svg"
+set title "Longest stall of another thread while a fragmented range is changed"
+set xtics ("1 GiB" 2**18, "4 GiB" 2**20, "16 GiB" 2**22)
+set xlabel "range in which every other 4 KiB page is private"
+set xrange [2**17:2**23]
+set format y "%.0f"
+set yrange [10000:1e7]
+plot dir."stall-set.dat" title "set all private" pt 5, \
+     dir."stall-clear.dat" title "clear" pt 7, \
+     dir."stall-update.dat" title "update each page" pt 9, \
+     dir."stall-update_same.dat" title "update that changes nothing" pt 11, \
+     dir."stall-close_vm.dat" title "close the VM" pt 13

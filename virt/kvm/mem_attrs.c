@@ -495,7 +495,10 @@ static bool mem_attrs_commit(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 
 		if (!more)
 			return kick;
-		mem_attrs_yield(kvm, false);
+
+		KVM_MMU_UNLOCK(kvm);
+		kvm_attr_store_relax(&attrs->store);
+		KVM_MMU_LOCK(kvm);
 	}
 }
 
@@ -764,13 +767,44 @@ static int kvm_vm_update_mem_attrs(struct kvm *kvm, void __user *argp)
 }
 
 /*
- * Extents are gathered with slots_lock held, which makes the call a snapshot,
- * and copied out without it, so that a fault on the caller's array never
- * blocks a set.  A larger array is filled by the next call: 1.5 MiB of bounce
- * buffer is enough that the ioctl itself no longer matters.
+ * Extents are collected with slots_lock held, which makes the call a snapshot, and
+ * copied out without it, so that a fault on the caller's array never blocks a change.
+ * They are collected in single pages, which take no long time to allocate and to
+ * copy.  A larger array is filled by the next call: 1.5 MiB of pages is enough that
+ * the cost of the ioctl itself does not matter.
  */
 #define KVM_GET_ATTRS_MAX	65536
-#define COPY_EXTENTS		1024
+
+struct extents_page {
+	struct list_head list;
+	u32 nr;
+	struct kvm_memory_attributes_extent extents[];
+};
+
+#define EXTENTS_PER_PAGE						\
+	((PAGE_SIZE - sizeof(struct extents_page)) /			\
+	 sizeof(struct kvm_memory_attributes_extent))
+
+static struct extents_page *extents_page_add(struct list_head *pages)
+{
+	struct extents_page *page = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+
+	if (page) {
+		page->nr = 0;
+		list_add_tail(&page->list, pages);
+	}
+	return page;
+}
+
+static void extents_pages_free(struct list_head *pages)
+{
+	struct extents_page *page, *next;
+
+	list_for_each_entry_safe(page, next, pages, list) {
+		kfree(page);
+		cond_resched();
+	}
+}
 
 static void mem_attrs_emit(struct kvm_get_memory_attributes *args,
 			   const struct kvm_attr_extent *ext,
@@ -782,46 +816,56 @@ static void mem_attrs_emit(struct kvm_get_memory_attributes *args,
 
 	args->address += uext->size;
 	args->size -= uext->size;
+	args->nr_extents++;
 }
 
-static void mem_attrs_collect(struct kvm *kvm,
-			      struct kvm_get_memory_attributes *args,
-			      struct kvm_memory_attributes_extent *extents)
+/* Returns 0, -ENOMEM or -EINTR.  What was collected counts only with 0. */
+static int mem_attrs_collect(struct kvm *kvm,
+			     struct kvm_get_memory_attributes *args,
+			     struct list_head *pages)
 {
+	u32 room = min_t(u32, args->nr_extents, KVM_GET_ATTRS_MAX);
+	struct extents_page *page = NULL;
 	struct kvm_attr_extent ext = {
 		.first = gpa_to_gfn(args->address),
 		.last = gpa_to_gfn(args->address + args->size - 1),
 	};
-	u32 room = args->nr_extents, i = 0;
 	struct kvm_attr_iter iter;
 
 	lockdep_assert_held(&kvm->slots_lock);
 
-	if (!kvm->mem_attrs) {
-		mem_attrs_emit(args, &ext, &extents[i++]);
-	} else {
+	args->nr_extents = 0;
+	if (kvm->mem_attrs)
 		kvm_attr_iter_init(&iter, &kvm->mem_attrs->store, ext.first,
 				   ext.last);
-		while (i < room && kvm_attr_iter_next(&iter, &ext)) {
-			mem_attrs_emit(args, &ext, &extents[i++]);
-			cond_resched();
-		}
+
+	while (args->size && args->nr_extents < room) {
+		if (!page || page->nr == EXTENTS_PER_PAGE)
+			page = extents_page_add(pages);
+		if (!page)
+			return -ENOMEM;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+
+		/* Without a store all of the range is one extent. */
+		if (kvm->mem_attrs && !kvm_attr_iter_next(&iter, &ext))
+			break;
+		mem_attrs_emit(args, &ext, &page->extents[page->nr++]);
+		cond_resched();
 	}
-	args->nr_extents = i;
+	return 0;
 }
 
-/* Copy the extents out, some at a time: a copy is not preemptible everywhere. */
-static int mem_attrs_copy_extents(const struct kvm_get_memory_attributes *args,
-				  const struct kvm_memory_attributes_extent *from)
+static int mem_attrs_copy_extents(void __user *to, struct list_head *pages)
 {
-	struct kvm_memory_attributes_extent __user *to;
-	u32 i, nr;
+	struct extents_page *page;
+	size_t size;
 
-	to = u64_to_user_ptr(args->extents);
-	for (i = 0; i < args->nr_extents; i += nr) {
-		nr = min_t(u32, args->nr_extents - i, COPY_EXTENTS);
-		if (copy_to_user(to + i, from + i, nr * sizeof(*from)))
+	list_for_each_entry(page, pages, list) {
+		size = page->nr * sizeof(*page->extents);
+		if (copy_to_user(to, page->extents, size))
 			return -EFAULT;
+		to += size;
 		cond_resched();
 	}
 	return 0;
@@ -829,8 +873,8 @@ static int mem_attrs_copy_extents(const struct kvm_get_memory_attributes *args,
 
 static int kvm_vm_get_mem_attrs(struct kvm *kvm, void __user *argp)
 {
-	struct kvm_memory_attributes_extent *extents;
 	struct kvm_get_memory_attributes args;
+	LIST_HEAD(pages);
 	int r;
 
 	if (copy_from_user(&args, argp, sizeof(args)))
@@ -841,24 +885,18 @@ static int kvm_vm_get_mem_attrs(struct kvm *kvm, void __user *argp)
 	if (!args.nr_extents || !mem_attrs_range_valid(args.address, args.size))
 		return -EINVAL;
 
-	args.nr_extents = min_t(u32, args.nr_extents, KVM_GET_ATTRS_MAX);
-	extents = kvcalloc(args.nr_extents, sizeof(*extents),
-			   GFP_KERNEL_ACCOUNT);
-	if (!extents)
-		return -ENOMEM;
-
-	r = -EINTR;
 	if (mutex_lock_killable(&kvm->slots_lock))
-		goto out;
-	mem_attrs_collect(kvm, &args, extents);
+		return -EINTR;
+	r = mem_attrs_collect(kvm, &args, &pages);
 	mutex_unlock(&kvm->slots_lock);
-	r = 0;
 
-	if (mem_attrs_copy_extents(&args, extents) ||
-	    copy_to_user(argp, &args, sizeof(args)))
+	if (!r)
+		r = mem_attrs_copy_extents(u64_to_user_ptr(args.extents),
+					   &pages);
+	if (!r && copy_to_user(argp, &args, sizeof(args)))
 		r = -EFAULT;
-out:
-	kvfree(extents);
+
+	extents_pages_free(&pages);
 	return r;
 }
 

@@ -132,8 +132,14 @@
  */
 #define TRIM_BLOCKS		512
 #define UNIFORM_EXTENTS		64
-#define STEP_PAGES_EACH		256
-#define STEP_PAGES_ONE		8192
+#define STEP_PAGES_EACH		128
+#define STEP_PAGES_ONE		8192UL
+
+/*
+ * A step frees a node for each 64 of its pages, by an RCU callback.  Beyond 10,000 of
+ * them, RCU runs callbacks for milliseconds without a break.  So wait for them before.
+ */
+#define PAGES_PER_BARRIER	(8000 * 64)
 
 /* Pages [first, last] that shall all get attrs; changes: there are any. */
 struct attr_run {
@@ -296,6 +302,7 @@ void kvm_attr_store_init(struct kvm_attr_store *store)
 {
 	xa_init_flags(&store->xa, XA_FLAGS_ACCOUNT);
 	store->nr_commits = 0;
+	store->nr_stepped = 0;
 }
 
 /* Did it take two loads, with a commit to come between them? */
@@ -1148,6 +1155,7 @@ bool kvm_attr_store_commit(struct kvm_attr_store *store,
 	/* Pairs with load_entry(): after what prepare did, before new values. */
 	smp_store_release(&store->nr_commits, store->nr_commits + 1);
 	commit_step(store, &change);
+	store->nr_stepped += min(change.last - *first + 1, STEP_PAGES_ONE);
 	*first = change.last + 1;
 	if (change.last == last) {
 		release_top(store);
@@ -1172,15 +1180,24 @@ void kvm_attr_store_abort(struct kvm_attr_store *store,
 	xa_unlock(&store->xa);
 }
 
+void kvm_attr_store_relax(struct kvm_attr_store *store)
+{
+	if (store->nr_stepped < PAGES_PER_BARRIER) {
+		cond_resched();
+		return;
+	}
+
+	store->nr_stepped = 0;
+	rcu_barrier();
+}
+
 /* Clears it in steps, as nodes may be many.  Clearing all needs no prepare. */
 void kvm_attr_store_destroy(struct kvm_attr_store *store)
 {
 	unsigned long first = 0;
 
-	might_sleep();
-
 	while (kvm_attr_store_commit(store, &first, KVM_ATTR_MAX_INDEX, 0, 0))
-		cond_resched();
+		kvm_attr_store_relax(store);
 
 	xa_destroy(&store->xa);
 }

@@ -21,6 +21,8 @@
 struct kvm_attr_store {
 	struct xarray xa;
 	unsigned int nr_commits;
+	/* Pages whose nodes may wait to be freed: see kvm_attr_store_relax(). */
+	unsigned long nr_stepped;
 };
 
 /* [first, last], both included, all of it with value attrs (0: no entry). */
@@ -102,6 +104,8 @@ int kvm_attr_store_prepare(struct kvm_attr_store *store,
 bool kvm_attr_store_commit(struct kvm_attr_store *store,
 			   unsigned long *first, unsigned long last,
 			   unsigned long keep, unsigned long set);
+/* Between two steps of commit, without locks: sleeps now and then. */
+void kvm_attr_store_relax(struct kvm_attr_store *store);
 void kvm_attr_store_abort(struct kvm_attr_store *store,
 			  unsigned long first, unsigned long last);
 

@@ -203,6 +203,11 @@ static void l2_svm_walk(void)
 	add_to(ALIAS + (DATA - MEM_GPA) + PG * 100, 1);
 	expect(!!(peek(NPT_ALIAS) & PTE_DIRTY_MASK), 1);
 
+	/* In use: L0 has shadow pages of it, which have to go. */
+	expect(load(ALIAS + (DATA - MEM_GPA)), WORD);
+	refuse(NPT_ALIAS, NOTHING, EXIT_R);
+	expect(load(ALIAS + (DATA - MEM_GPA)), WORD);
+
 	/* No bit is left to be set. */
 	protect(NPT_ALIAS, NW);
 	expect(load(ALIAS + (DATA - MEM_GPA) + PG * 101), 0);
@@ -347,6 +352,33 @@ static void l1_vmx_access(struct vmx_pages *vmx)
 	GUEST_ASSERT(!vmlaunch());
 	expect_vmcall();
 	access_memory();
+	GUEST_DONE();
+}
+
+/*
+ * A nested page table of L1's that leads from ALIAS to the memory.  The VMM links it
+ * to the others, which are not in the memory.
+ */
+#define EPT_RWX		7ull
+#define EPT_WB		(6ull << 3)
+#define EPT_LARGE	(1ull << 7)
+
+static void l2_vmx_walk(void)
+{
+	expect(load(ALIAS + (DATA - MEM_GPA)), WORD);
+	refuse(NPT_ALIAS, NOTHING, EXIT_R);
+	expect(load(ALIAS + (DATA - MEM_GPA)), WORD);
+	vmcall();
+}
+
+static void l1_vmx_walk(struct vmx_pages *vmx)
+{
+	prepare_memory();
+	memset((void *)NPT_ALIAS, 0, PG);
+	poke(NPT_ALIAS, MEM_GPA | EPT_RWX | EPT_WB | EPT_LARGE);
+	start_vmx(vmx, l2_vmx_walk);
+	GUEST_ASSERT(!vmlaunch());
+	expect_vmcall();
 	GUEST_DONE();
 }
 
@@ -644,6 +676,14 @@ static void test_vmcb_taken(void)
 	destroy_vm();
 }
 
+static void link_ept_alias(struct vmx_pages *vmx)
+{
+	u64 *root = vmx->eptp_hva;
+	u64 *pdpt = addr_gpa2hva(vm, root[0] & ~(PG - 1) & ((1ull << 52) - 1));
+
+	pdpt[ALIAS >> 30] = NPT_ALIAS | EPT_RWX;
+}
+
 static void test_vmx(const char *what, void *l1, bool ept)
 {
 	struct vmx_pages *vmx;
@@ -656,6 +696,7 @@ static void test_vmx(const char *what, void *l1, bool ept)
 		prepare_eptp(vmx, vm, 0);
 		nested_map_memslot(vmx, vm, 0);
 		nested_map(vmx, vm, MEM_GPA, MEM_GPA, MEM_SIZE);
+		link_ept_alias(vmx);
 	}
 	vcpu_args_set(vcpu, 1, vmx_gva);
 	run_guests();
@@ -781,8 +822,10 @@ static void test_all_vmx(void)
 	test_vmx("virtual-APIC page", l1_vmx_tpr, false);
 	test_vmx("APIC-access page", l1_vmx_apic_access, false);
 	test_evmcs();
-	if (get_kvm_intel_param_bool("ept"))
+	if (get_kvm_intel_param_bool("ept")) {
 		test_vmx("accesses of L2", l1_vmx_access, true);
+		test_vmx("nested page tables", l1_vmx_walk, true);
+	}
 }
 
 int main(int argc, char *argv[])

@@ -46,7 +46,11 @@ enum request {
 	REFUSE,		/* the next access; protection is lifted afterwards */
 	PROTECT,	/* expect no exit by it */
 	REFUSE_AT_IO,	/* as REFUSE, but protect when the device answers */
+	REFUSE_MANY,	/* as REFUSE, of many pages from this one on */
 };
+
+/* More GFNs than KVM looks up one by one. */
+#define MANY		(8192 * PG)
 
 static void request(enum request what, u64 page, u64 attrs, u64 flags,
 		    u64 iterations)
@@ -638,6 +642,63 @@ static void guest_walk_no_access(void)
 	GUEST_DONE();
 }
 
+/*
+ * The same for tables that are in use.  Without NPT or EPT, KVM translates by shadow
+ * pages of them, which have to go with the right to read what they shadow.
+ */
+static void walk_in_use(u64 table)
+{
+	build_page_tables(0);
+	expect(load(FAR_GVA), peek(P4));
+	refuse_walk(table, NOTHING, tdp ? EXIT_R | EXIT_W : EXIT_R);
+	expect(load(FAR_GVA), peek(P4));
+}
+
+static void guest_walk_in_use(void)
+{
+	walk_in_use(P3);
+	walk_in_use(P2);
+	walk_in_use(P1);
+	GUEST_DONE();
+}
+
+/* A change of many GFNs, the tables among them, but not the page they lead to. */
+static void guest_walk_in_use_many(void)
+{
+	build_page_tables(0);
+	poke(P3, P0 | PTE_PRESENT_MASK | PTE_ACCESSED_MASK);
+	expect(load(FAR_GVA), peek(P0));
+	request(REFUSE_MANY, P1, NOTHING, tdp ? EXIT_R | EXIT_W : EXIT_R, ANY);
+	expect(load(FAR_GVA), peek(P0));
+	GUEST_DONE();
+}
+
+/* The shadow page of a table that the guest has written to may be out of sync. */
+static void guest_walk_unsync(void)
+{
+	build_page_tables(PTE_ACCESSED_MASK | PTE_DIRTY_MASK);
+	expect(load(FAR_GVA), peek(P4));
+	poke(P3 + 8, P4 | PTE_PRESENT_MASK | PTE_ACCESSED_MASK);
+	expect(load(FAR_GVA + PG), peek(P4));
+	poke(P3 + 16, P4 | PTE_PRESENT_MASK | PTE_ACCESSED_MASK);
+	refuse_walk(P3, NOTHING, tdp ? EXIT_R | EXIT_W : EXIT_R);
+	expect(load(FAR_GVA + PG), peek(P4));
+	expect(load(FAR_GVA + 2 * PG), peek(P4));
+	GUEST_DONE();
+}
+
+/* Shadow pages stay under NW: the bit that is yet to be set is refused. */
+static void guest_walk_in_use_dirty(void)
+{
+	build_page_tables(PTE_ACCESSED_MASK);
+	expect(load(FAR_GVA), peek(P4));
+	refuse_walk(P3, NW, EXIT_W);
+	store(FAR_GVA, WORD);
+	expect(peek(P4), WORD);
+	expect(!!(peek(P3) & PTE_DIRTY_MASK), 1);
+	GUEST_DONE();
+}
+
 static void guest_walk_accessed(void)
 {
 	build_page_tables(0);
@@ -782,6 +843,10 @@ static const struct path_case {
 	{ "KVM's walk, nothing to set", guest_soft_walk_nothing_to_set, 0,
 	  IO_BYTES },
 	{ "walk, table not readable", guest_walk_no_access },
+	{ "walk, table in use not readable", guest_walk_in_use },
+	{ "walk, many pages not readable", guest_walk_in_use_many },
+	{ "walk, table out of sync not readable", guest_walk_unsync },
+	{ "walk, dirty bit of a table in use", guest_walk_in_use_dirty },
 	{ "walk, bits to set", guest_walk_accessed },
 	{ "walk, nothing to set", guest_walk_nothing_to_set },
 	{ "walk to a protected page", guest_walk_to_refusal, 0, IO_BYTES },
@@ -885,22 +950,23 @@ static void run_devices_before(struct kvm_vcpu *vcpu, u64 left)
 	}
 }
 
-static void do_refuse(struct kvm_vcpu *vcpu, const struct ucall *uc, bool at_io)
+static void do_refuse(struct kvm_vcpu *vcpu, const struct ucall *uc)
 {
 	u64 page = uc->args[2], attrs = uc->args[3], flags = uc->args[4];
+	u64 size = uc->args[1] == REFUSE_MANY ? MANY : PG;
 	u64 left = uc->args[5];
 	struct kvm_regs regs, again;
 	int devices;
 	u8 *before;
 
-	if (at_io) {
+	if (uc->args[1] == REFUSE_AT_IO) {
 		vcpu_run(vcpu);
 		TEST_ASSERT(serve_device(vcpu),
 			    "%s: the device should be used first",
 			    this_case->name);
 	}
 	before = snapshot();
-	vm_set_memory_attributes(vm, page, PG, attrs);
+	vm_set_memory_attributes(vm, page, size, attrs);
 	run_devices_before(vcpu, left);
 	devices = io_done + mmio_done;
 	regs = expect_refusal(vcpu, page, flags);
@@ -916,7 +982,7 @@ static void do_refuse(struct kvm_vcpu *vcpu, const struct ucall *uc, bool at_io)
 	TEST_ASSERT(devices == io_done + mmio_done,
 		    "%s: a refused instruction should use no device",
 		    this_case->name);
-	vm_set_memory_attributes(vm, page, PG, 0);
+	vm_set_memory_attributes(vm, page, size, 0);
 	free(before);
 }
 
@@ -928,7 +994,8 @@ static void do_request(struct kvm_vcpu *vcpu, const struct ucall *uc)
 		break;
 	case REFUSE:
 	case REFUSE_AT_IO:
-		do_refuse(vcpu, uc, uc->args[1] == REFUSE_AT_IO);
+	case REFUSE_MANY:
+		do_refuse(vcpu, uc);
 		break;
 	default:
 		TEST_FAIL("%s: unknown request %lu", this_case->name,

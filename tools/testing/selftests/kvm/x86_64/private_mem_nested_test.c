@@ -234,6 +234,87 @@ static void test_convert_under_l2(bool npt)
 	private_slot_destroy(&s);
 }
 
+/*
+ * L1's nested page table is converted while L2 uses it.  The shared page at its GFN is
+ * a nested page table too, by which the same GFN leads to another page.
+ */
+#define TABLE_GPA	(SLOT_GPA + 12 * PG)
+#define OTHER_GPA	(SLOT_GPA + 13 * PG)
+#define PD_GPA		(SLOT_GPA + 14 * PG)
+#define ALIAS		(SLOT_GPA + 0x40000000ull)
+#define NPT_FLAGS	(PTE_PRESENT_MASK | PTE_WRITABLE_MASK | PTE_USER_MASK)
+
+static void l2_read_alias(void)
+{
+	for (;;)
+		asm volatile("mov (%0), %%rax; out %%al, %%dx"
+			     :: "r"(ALIAS), "d"(0x2000) : "rax", "memory");
+}
+
+static void l1_alias(void)
+{
+	struct svm_test_data svm = svm_in_private;
+
+	memset(svm.msr, 0, 2 * PG);
+	generic_svm_setup(&svm, l2_read_alias, (void *)STACK_GPA + 2 * PG);
+	build_npt(svm.vmcb);
+	/* ALIAS by a table of 4 KiB pages, in the place of the PD for it. */
+	memset((void *)TABLE_GPA, 0, PG);
+	poke(NPT_GPA + PG + 5 * 8, PD_GPA | NPT_FLAGS);
+	memset((void *)PD_GPA, 0, PG);
+	poke(PD_GPA, TABLE_GPA | NPT_FLAGS);
+	poke(TABLE_GPA, DATA_GPA | NPT_FLAGS);
+	poke(DATA_GPA, 1);
+	poke(OTHER_GPA, 2);
+	run_guest(svm.vmcb, VMCB_GPA);
+	GUEST_ASSERT_2(0, svm.vmcb->control.exit_code,
+		       svm.vmcb->control.exit_info_1);
+}
+
+static void expect_alias(struct kvm_vcpu *vcpu, u8 value, const char *when)
+{
+	struct kvm_run *run = vcpu->run;
+	u8 got;
+
+	vcpu_run(vcpu);
+	TEST_ASSERT(run->exit_reason == KVM_EXIT_IO && run->io.port == 0x2000,
+		    "L2 should go on reading %s, exit: %s", when,
+		    exit_story(run));
+	got = *((u8 *)run + run->io.data_offset);
+	TEST_ASSERT(got == value, "L2 should read %u %s, not %u", value, when,
+		    got);
+}
+
+static void test_convert_table(void)
+{
+	struct private_slot s;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int i;
+
+	pr_info("L1's nested page table, converted\n");
+	vm = create_vm(&vcpu, l1_alias, &s);
+	virt_map(vm, ALIAS, ALIAS, 1);
+	memset(private_slot_hva(&s, TABLE_GPA), 0, PG);
+	*(u64 *)private_slot_hva(&s, TABLE_GPA) = OTHER_GPA | NPT_FLAGS;
+	expect_alias(vcpu, 1, "by the private table");
+	for (i = 0; i < 3; i++) {
+		vm_set_shared(vm, TABLE_GPA, PG);
+		expect_alias(vcpu, 2, "by the shared table");
+		expect_alias(vcpu, 2, "by the shared table");
+		vm_set_private(vm, TABLE_GPA, PG);
+		expect_alias(vcpu, 1, "by the private table again");
+		expect_alias(vcpu, 1, "by the private table again");
+	}
+	private_slot_punch(&s, TABLE_GPA, PG);
+	vcpu_run(vcpu);
+	TEST_ASSERT(vcpu->run->exit_reason != KVM_EXIT_IO ||
+		    vcpu->run->io.port != 0x2000,
+		    "L2 should find no table where a hole was punched");
+	kvm_vm_free(vm);
+	private_slot_destroy(&s);
+}
+
 /* A VMCB in a private page without backing is no memory. */
 static void l1_bad_vmcb(void)
 {
@@ -279,6 +360,7 @@ int main(int argc, char *argv[])
 	if (kvm_cpu_has(X86_FEATURE_NPT)) {
 		test_nested(true);
 		test_convert_under_l2(true);
+		test_convert_table();
 	}
 	test_bad_vmcb();
 	return 0;
