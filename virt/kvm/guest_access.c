@@ -2,67 +2,63 @@
 /*
  * KVM guest access - how KVM itself reaches guest memory under attributes
  *
- * The emulator, the software page walker, PV clocks and all the other parts of
- * KVM that read or write guest memory do not go through SPTEs, so zapping SPTEs
- * does not stop them.  For a VM that has attributes all of their accesses come
- * here: kvm_main.c branches off in its raw accessors, the few places that use
- * an HVA directly branch off on their own.  Where it can be told cheaply that no page
- * around ever had attributes (kvm_gfn_has_mem_attrs()) they need not: the first
- * change there waits for them.
+ * The emulator, the software page walker, PV clocks and other parts of KVM read and
+ * write guest memory through HVAs, so zapping SPTEs does not stop them.  For a VM
+ * with attributes, all of these accesses end up here: the raw accessors in kvm_main.c
+ * branch off, and so do the few places that use an HVA directly.  Accesses to a
+ * region that never had attributes (kvm_gfn_has_mem_attrs()) do not branch off.  The
+ * first change in such a region waits for them.
  *
  * Model
  *
- *   One access lies within one page.  It is made in a section: with the lock
- *   mem_attrs->access held for read, look up the attributes of the GFN, refuse
- *   or reach the page that they say, copy, done.  A section never sleeps: page faults on
- *   the shared mapping are disabled, private pages are looked up but not
- *   allocated.  If the page is not there the section is left, the page provided
- *   where sleeping is fine, and the section entered anew, attributes and all.
+ *   A section is one access to one page, made with mem_attrs->access held for read: look
+ *   up the attributes of the GFN, refuse the access or reach the page that they name,
+ *   copy.  A section never sleeps.  Page faults on the shared mapping are disabled,
+ *   and private pages are looked up but not allocated.  If the page is not there,
+ *   the section ends, the page is provided where sleeping is allowed, and a new
+ *   section begins with a new lookup of the attributes.
  *
- *   A change of attributes commits with the lock held for write.  So it waits
- *   for the accesses that saw the old values, each of them a bounded copy, and
- *   never for a page fault, e.g. one that userfaultfd will serve only after the
- *   VMM got back from the very ioctl.
+ *   A change of attributes commits with the lock held for write.  So the commit waits
+ *   for accesses that saw the old values, each of which is a bounded copy.  It never
+ *   waits for a page fault, which userfaultfd may serve only after the ioctl has
+ *   returned.
  *
- *   A private page may be truncated while it is accessed.  Then the access
- *   ends in memory that is on its way out: kvm_gmem_put_page() sees to it that
- *   nothing written there outlives the reference.
+ *   A private page can be removed from its file while it is accessed.  Then the access
+ *   reads or writes memory that is being freed, and kvm_gmem_put_page() wipes what
+ *   was written.
  *
- * A refused access ends as one to memory that is not there, -EFAULT.  Most
- * callers, PV features above all, leave it at that.  Who acts for a guest
- * instruction (the emulator, handlers of nested virtualization instructions, page
- * walks) has to exit to userspace instead, and must not take the place for MMIO.
- * So a refusal is noted in the vCPU that the current task runs, and such callers
- * look there once an access failed.  Looking up the attributes once more would
- * not do, they may have changed since.
+ * A refused access fails with -EFAULT, like an access to unbacked memory.  Most callers,
+ * PV features above all, need no more.  A caller that acts for a guest instruction
+ * (the emulator, handlers of nested virtualization instructions, page walks) has
+ * to exit to userspace instead, and must not take the page for MMIO.  So the refusal is
+ * recorded in the running vCPU, and such a caller checks there after a failure.  A
+ * second lookup of the attributes would be wrong: they may have changed.
  *
- * Callers that can not sleep use the _atomic variants, which fail if the page
- * is not there.  They are callers that have a slower way, or only a hint to
- * give.
+ * Callers that cannot sleep use the _atomic variants, which fail if the page is not
+ * there.  These callers have a slower way to fall back to, or only give a hint.
  *
  * Locks
  *
  *   kvm->srcu		 held by every caller: memslots
  *   mem_attrs->access	 for read: the section; see mem_attrs.c.  Nests inside
  *			 mmu_lock.
+ *   mem_attrs->maps_lock  the list of tracked kvm_host_maps.  Innermost.
  *
- *   mem_attrs->maps_lock  the list of kvm_host_maps in use.  Innermost.
+ * Lifetimes: a page is held by reference for one access, or as long as one of these
+ * has it:
  *
- * Lifetimes: pages are held by reference for the time of one access, or for as
- * long as one of these has them:
- *
- *   gfn_to_pfn_cache	 is invalidated when its GFN changes, as by an MMU
- *			 notifier
- *   kvm_host_map	 for the handling of one VM-Exit: the change waits until
- *			 it is unmapped.  Who has one does not go to userspace
- *			 with it, only a page fault can hold him up.  It is listed
- *			 before it is resolved, so whoever changes attributes
- *			 finds it, or it is resolved by the new ones.
- *   the same, kept	 while a nested guest runs, which has hardware write
- *			 there: not listed.  Its owner is kicked out of the guest
- *			 and looks the page up anew before he uses it again, see
- *			 kvm_arch_mem_attrs_taken().  What he uses himself is
- *			 listed meanwhile.
+ *   gfn_to_pfn_cache	 Invalidated when the attributes of its GFN change, as by an
+ *			 MMU notifier.
+ *   kvm_host_map,	 Mapped while one VM-Exit is handled.  A change waits until it
+ *   tracked		 is unmapped.  The owner does not exit to userspace in
+ *			 between; only a page fault can delay it.  The map is listed
+ *			 before its GFN is resolved.  So a change either finds it
+ *			 on the list, or it is resolved by the new attributes.
+ *   kvm_host_map,	 Mapped while a nested guest runs, which has hardware write to
+ *   untracked		 it.  A change kicks the vCPU out of the guest, and the vCPU
+ *			 looks the page up again before the next use, see
+ *			 kvm_arch_revoke_nested_pages().  The map is tracked while
+ *			 KVM itself uses it.
  */
 
 #include <linux/highmem.h>
@@ -275,10 +271,9 @@ static int provide_shared(const struct guest_access *a)
 }
 
 /*
- * Repeat until the page stays where it is for the moment of the access.  This
- * ends: each round either makes the access, or provides the page, or finds that
- * it can not be provided, and who takes pages away faster than that is
- * stopped by killing the task.
+ * Repeat until the page stays in place for the time of the access.  This ends: each
+ * round makes the access, provides the page, or finds that the page cannot be
+ * provided.  If pages are taken away faster than that, a fatal signal ends the loop.
  */
 static int access_repeat(struct kvm *kvm, struct guest_access *a)
 {
@@ -321,14 +316,14 @@ static int guest_access(struct kvm *kvm, struct guest_access *a)
 }
 
 /* The instruction that had an access refused ends as an exit to userspace. */
-int kvm_refused_exit(struct kvm_vcpu *vcpu)
+int kvm_guest_access_refused_exit(struct kvm_vcpu *vcpu)
 {
 	kvm_prepare_memory_fault_exit(vcpu, vcpu->refused_gpa, PAGE_SIZE,
 				      vcpu->refused_flags);
-	kvm_clear_refused(vcpu);
+	kvm_guest_access_clear_refused(vcpu);
 	return -EFAULT;
 }
-EXPORT_SYMBOL_GPL(kvm_refused_exit);
+EXPORT_SYMBOL_GPL(kvm_guest_access_refused_exit);
 
 void kvm_guest_access_init(struct kvm_mem_attrs *attrs)
 {
@@ -447,10 +442,10 @@ int kvm_vcpu_write_guest_page_attrs(struct kvm_vcpu *vcpu, gfn_t gfn,
 }
 
 /*
- * Write a hint from the scheduler: interrupts off, runqueue lock held.  So the
- * section is only tried for, for fear of a holder who waits for this
- * runqueue, and a private page is left alone, as dropping its last reference
- * here could free it.  Returns 0 or -EFAULT, which means that the hint is lost.
+ * Write a hint from the scheduler, with interrupts off and the runqueue lock held.  The
+ * section is entered by trylock, as the holder of the lock may wait for this
+ * runqueue.  A private page is not written, as dropping its last reference here could
+ * free it.  Returns 0, or -EFAULT if the hint is lost.
  */
 int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 				  const void *data, int len)
@@ -717,18 +712,18 @@ void kvm_guest_access_unmap(struct kvm_vcpu *vcpu, struct kvm_host_map *map,
 	map_unlist(vcpu->kvm->mem_attrs, map);
 }
 
-/* Nobody is to wait for the end of this use. */
-void kvm_guest_access_keep(struct kvm *kvm, struct kvm_host_map *map)
+/* A change of attributes no longer waits until this map is unmapped. */
+void kvm_guest_access_untrack_map(struct kvm *kvm, struct kvm_host_map *map)
 {
 	map_unlist(kvm->mem_attrs, map);
 }
-EXPORT_SYMBOL_GPL(kvm_guest_access_keep);
+EXPORT_SYMBOL_GPL(kvm_guest_access_untrack_map);
 
 /*
- * A page that was kept is in use again, until kvm_guest_access_keep().  It is the
- * page that attributes allow unless the caller now finds a request to give it up.
+ * KVM uses an untracked map until kvm_guest_access_untrack_map().  The map obeys the
+ * attributes unless the caller now finds a request to look the page up again.
  */
-void kvm_guest_access_use(struct kvm *kvm, struct kvm_host_map *map)
+void kvm_guest_access_track_map(struct kvm *kvm, struct kvm_host_map *map)
 {
 	/* It may have been mapped when the VM had no attributes. */
 	if (!map->has_attrs) {
@@ -737,11 +732,11 @@ void kvm_guest_access_use(struct kvm *kvm, struct kvm_host_map *map)
 	}
 	map_list(kvm->mem_attrs, map);
 }
-EXPORT_SYMBOL_GPL(kvm_guest_access_use);
+EXPORT_SYMBOL_GPL(kvm_guest_access_track_map);
 
 /*
- * A section for who uses a page that he keeps, without sleeping, in a VM that has
- * attributes.  In it no request to give the page up comes in.
+ * A section for the use of an untracked map, without sleeping, in a VM with attributes.
+ * No request to look the page up again is made during the section.
  */
 void kvm_guest_access_lock(struct kvm *kvm)
 	__acquires(&kvm->mem_attrs->access)
@@ -772,9 +767,9 @@ static bool map_in_use(struct kvm_mem_attrs *attrs,
 }
 
 /*
- * Wait until no page of the range is in use that was resolved before the change
- * was committed.  Those that come later are refused, or fine, but not told apart:
- * they end as soon.
+ * Wait until no map of the range is tracked that was resolved before the commit.  Maps
+ * created after the commit are also waited for; they obey the new attributes and are
+ * short-lived, so the wait still ends.
  */
 void kvm_guest_access_wait(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 {
@@ -783,7 +778,7 @@ void kvm_guest_access_wait(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 	/* Pairs with smp_mb() in map_list(). */
 	smp_mb();
 
-	/* Who kills the VMM wants no more of this than that it ends. */
+	/* A fatal signal may cut the wait short: the VM is going away. */
 	wait_event_killable(attrs->maps_wait, !map_in_use(attrs, op));
 }
 

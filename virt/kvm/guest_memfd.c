@@ -835,7 +835,7 @@ int kvm_gmem_create(struct kvm *kvm, void __user *argp)
 		return -EINVAL;
 
 	if (args.flags & KVM_GUEST_MEMFD_NO_DIRECT_MAP) {
-		r = kvm_gmem_hide_init();
+		r = kvm_gmem_direct_map_init();
 		if (r)
 			return r;
 	}

@@ -163,7 +163,7 @@ static void kvm_gmem_wipe_folio(struct folio *folio)
 static void kvm_gmem_restore_folio(struct folio *folio)
 {
 	/* Leak the folio if its direct map cannot be restored. */
-	if (WARN_ON_ONCE(kvm_gmem_show(folio)))
+	if (WARN_ON_ONCE(kvm_gmem_direct_map_restore(folio)))
 		folio_get(folio);
 
 	kvm_arch_gmem_invalidate(&folio->page, folio_order(folio));
@@ -186,7 +186,7 @@ static int kvm_gmem_prepare_folio(struct kvm *kvm, struct folio *folio,
 	}
 
 	if (flags & KVM_GUEST_MEMFD_NO_DIRECT_MAP)
-		r = kvm_gmem_hide(folio);
+		r = kvm_gmem_direct_map_remove(folio);
 	if (r)
 		kvm_gmem_restore_folio(folio);
 	return r;

@@ -86,7 +86,7 @@
  *
  *   The static key kvm_mem_attrs_in_use counts the VMs that have one.  It is
  *   raised before the pointer is published and lowered after the last user of
- *   the VM has gone, so code that finds it off can not miss the pointer.
+ *   the VM has gone, so code that finds it off cannot miss the pointer.
  */
 
 #include <linux/kvm_host.h>
@@ -197,7 +197,7 @@ static int mem_attrs_init(struct kvm *kvm)
 	return 0;
 }
 
-/* Give the VM a store.  Nobody can be in the middle of an access yet. */
+/* Give a new VM a store.  No access can be in progress yet. */
 int kvm_mem_attrs_init_vm(struct kvm *kvm)
 {
 	int r = mem_attrs_init(kvm);
@@ -219,7 +219,7 @@ static u64 mem_attrs_regions(gfn_t first, gfn_t last)
 		     first % KVM_MEM_ATTRS_REGIONS);
 }
 
-/* Pages of the range are about to have attributes. */
+/* Make the store and the region bits ready for the first attribute in the range. */
 static int kvm_mem_attrs_activate(struct kvm *kvm,
 				  const struct kvm_mem_attrs_op *op)
 {
@@ -229,7 +229,7 @@ static int kvm_mem_attrs_activate(struct kvm *kvm,
 	lockdep_assert_held(&kvm->slots_lock);
 
 	if (!kvm->mem_attrs) {
-		/* Arch code may have given up on this VM in the meantime. */
+		/* Arch code may have disabled attributes of this VM in the meantime. */
 		if (op->set & ~kvm_arch_supported_mem_attrs(kvm))
 			return -EINVAL;
 		r = mem_attrs_init(kvm);
@@ -490,7 +490,7 @@ static bool mem_attrs_commit(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 		more = kvm_attr_store_commit(&attrs->store, &next, op->last,
 					     op->keep, op->set);
 		if (!more && op->narrows)
-			kick = kvm_arch_mem_attrs_taken(kvm);
+			kick = kvm_arch_revoke_nested_pages(kvm);
 		write_unlock(&attrs->access);
 
 		if (!more)

@@ -35,7 +35,7 @@ struct kvm_mem_attrs {
 	const struct kvm_mem_attrs_op *op;
 	rwlock_t access;
 
-	/* kvm_host_maps in use, and who waits for one that is not any more. */
+	/* Tracked kvm_host_maps, and changes that wait for their unmap. */
 	spinlock_t maps_lock;
 	struct list_head maps;
 	wait_queue_head_t maps_wait;

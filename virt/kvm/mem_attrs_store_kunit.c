@@ -85,7 +85,7 @@ struct store_test {
 	struct kvm_attr_store store;
 	rwlock_t lock;
 	struct rnd_state random;
-	/* In kvm_attr_store_commit(), also for those who interrupt it. */
+	/* In kvm_attr_store_commit(): also read by interrupts during it. */
 	bool committing;
 	unsigned long nr_commits;
 	struct node_watch watch;

@@ -31,8 +31,8 @@ static int pre_fault_range(struct kvm_vcpu *vcpu,
 		srcu_read_unlock(&vcpu->kvm->srcu, idx);
 
 		/*
-		 * Somebody changes memslots, or invalidates, just there.  That
-		 * ends, now that it need not wait for kvm->srcu.
+		 * A change of memslots or an invalidation is in progress at this
+		 * GFN.  It ends, as it does not wait for kvm->srcu any more.
 		 */
 		if (r == -EAGAIN)
 			continue;

@@ -4,32 +4,31 @@
  *
  * Model
  *
- * The folios of a guest_memfd with KVM_GUEST_MEMFD_NO_DIRECT_MAP are not present
- * in the direct map from when they are allocated until they are freed.  No other
- * alias in the kernel exists: whoever follows a stray pointer, or is asked to
- * read "all memory" (/proc/kcore), gets a fault that it has to handle.
+ * The folios of a guest_memfd with KVM_GUEST_MEMFD_NO_DIRECT_MAP are not present in
+ * the direct map from their allocation until they are freed.  The kernel has no other
+ * alias of them.  Code that follows a stray pointer, or reads all memory
+ * (/proc/kcore), gets a fault that it has to handle.
  *
- * KVM itself reaches such a page through a window, a page of kernel address
- * space of each CPU, which is pointed at the page for one access, with
- * interrupts off, so that nobody else on that CPU finds it open or needs it
- * meanwhile.  What KVM keeps mapped across a VM-Exit or longer (kvm_host_map,
- * gfn_to_pfn_cache: pages that the guest gave to KVM to work on) gets a vmap.
+ * A window is a page of kernel address space of one CPU.  KVM points it at a folio's
+ * page for one access, with interrupts off, so that no other code on that CPU can use
+ * it meanwhile.  Pages that KVM keeps mapped for longer (kvm_host_map,
+ * gfn_to_pfn_cache: pages that the guest gave to KVM to work on) get a vmap().
  *
- * Whether a page is hidden is read from the direct map: it changes only while
- * nobody can find the folio.  That is, whoever holds a reference may see a page
- * reappear, as it was freed, but not disappear.
+ * The direct map itself tells whether a page is removed from it.  This changes only
+ * while no lookup can find the folio.  So the holder of a reference may see a page
+ * return to the direct map, as it was freed, but not leave it.
  *
- * Costs: 512 changes of page attributes for 2 MiB and one flush of this range on
- * all CPUs when a folio is hidden.  Showing needs no flush: what is not present
- * is not cached.  Hiding splits the direct map's own 2 MiB and 1 GiB mappings,
- * and the kernel does not join them again.
+ * Costs: removing a folio of 2 MiB is 512 changes of page attributes and one flush of
+ * this range on all CPUs.  Restoring needs no flush: what is not present is not
+ * cached.  Removal splits the 2 MiB and 1 GiB mappings of the direct map, and the kernel
+ * does not join them again.
  *
  * Locks
  *
- *   windows_lock	creating the windows, once; they are never given up
+ *   windows_lock	creating the windows, once; they are never freed
  *
- * In a build as a module neither set_direct_map_*() nor the flush of one kernel
- * address are to be had, so the symbol depends on KVM being built in.
+ * set_direct_map_*() and the flush of a kernel address are not exported to modules, so
+ * the Kconfig symbol depends on KVM being built in.
  */
 #include <linux/kvm_host.h>
 #include <linux/set_memory.h>
@@ -113,7 +112,7 @@ static bool windows_in_use(void)
 	return smp_load_acquire(&windows);
 }
 
-int kvm_gmem_hide_init(void)
+int kvm_gmem_direct_map_init(void)
 {
 	int r = 0;
 
@@ -138,7 +137,7 @@ static int show_pages(struct page *page, unsigned long nr)
 	return r;
 }
 
-int kvm_gmem_hide(struct folio *folio)
+int kvm_gmem_direct_map_remove(struct folio *folio)
 {
 	unsigned long addr = (unsigned long)folio_address(folio);
 	unsigned long i, nr = folio_nr_pages(folio);
@@ -158,7 +157,7 @@ int kvm_gmem_hide(struct folio *folio)
 	return 0;
 }
 
-int kvm_gmem_show(struct folio *folio)
+int kvm_gmem_direct_map_restore(struct folio *folio)
 {
 	if (!windows_in_use() || kernel_page_present(&folio->page))
 		return 0;

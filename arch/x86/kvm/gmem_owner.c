@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KVM x86 - who owns each page of private memory, for debugging
+ * KVM x86 - the owner of each page of private memory, for debugging
  *
  * Model
  *
- * A table in software takes the place that a table of the hardware would have,
- * which lists what every page of the machine is used for and refuses uses that
- * do not fit.  It is fed by the same hooks: a folio is entered when it becomes
- * private memory of a VM, with its size, and removed when it ceases to be.
+ * A table in software takes the place of a hardware table that lists what every
+ * page of the machine is used for, and refuses uses that do not fit.  The same hooks
+ * maintain it: a folio is entered, with its size, when it becomes private memory of a
+ * VM, and removed when it becomes ordinary memory again.
  *
- * Three things can not happen, and give a warning once, and a count in debugfs
- * each time: a page is given to a VM while it has an owner, a folio is
- * taken back that has no owner, or one of another size, and a page is about to
- * be mapped into a VM that does not own it.
+ * Three events are bugs.  Each gives a warning once, and is counted in debugfs: a page
+ * is given to a VM while it has an owner; a folio is taken back that has no owner, or
+ * an owner of another size; a page is about to be mapped into a VM that does not
+ * own it.
  *
- * How a page is mapped is no business of the table, except that nothing is
- * mapped larger than it is owned.
- *
- * An entry of the XArray covers a folio, so that its order is the size that is
- * owned.
+ * The table does not restrict how a page is mapped, except that no mapping is larger
+ * than the folio.  An entry of the XArray covers a folio, so its order is the size
+ * that is owned.
  *
  * Locks
  *
@@ -142,7 +140,7 @@ int kvm_arch_gmem_max_order(struct kvm *kvm, struct page *page, int order)
 
 	if (entry != kvm)
 		OWNER_WARN(READ_ONCE(page_folio(page)->mapping),
-			   "pfn %lx: mapped by who does not own it",
+			   "pfn %lx: mapped by a VM that does not own it",
 			   page_to_pfn(page));
 
 	return min(order, owned);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* KVM x86 - the debug table of who owns private memory: load and unload */
+/* KVM x86 - the debug table of owners of private memory: load and unload */
 #ifndef __KVM_X86_GMEM_OWNER_H
 #define __KVM_X86_GMEM_OWNER_H
 

@@ -70,38 +70,38 @@ int kvm_mem_attrs_init_vm_type(struct kvm *kvm)
 }
 
 /*
- * For SEV-ES, whose GHCB stays mapped from a VMGEXIT to the next VM-Enter, which
- * writes to it.  Userspace may be in between, so a set could neither wait for
- * that nor take the page away.  What can not be enforced is not offered: from
- * now on the VM has no attributes.  -EINVAL if it has some already.
+ * For SEV-ES.  The GHCB stays mapped from a VMGEXIT to the next VM-Enter, which writes
+ * to it.  The vCPU may exit to userspace in between, so a change of attributes can
+ * neither wait for the unmap nor revoke the page.  As attributes cannot be enforced,
+ * the VM has none from now on.  Returns -EINVAL if it has some already.
  */
-int kvm_mem_attrs_forgo(struct kvm *kvm)
+int kvm_mem_attrs_disable(struct kvm *kvm)
 {
 	int r = -EINVAL;
 
 	mutex_lock(&kvm->slots_lock);
 	if (!kvm->mem_attrs) {
-		WRITE_ONCE(kvm->arch.mem_attrs_forgone, true);
+		WRITE_ONCE(kvm->arch.mem_attrs_disabled, true);
 		r = 0;
 	}
 	mutex_unlock(&kvm->slots_lock);
 	return r;
 }
-EXPORT_SYMBOL_GPL(kvm_mem_attrs_forgo);
+EXPORT_SYMBOL_GPL(kvm_mem_attrs_disable);
 
 /*
  * Nested VMX maps the virtual-APIC page, the posted-interrupt descriptor and the
  * APIC-access page of L1 for as long as L2 runs, and an enlightened VMCS for
  * longer.
  */
-bool kvm_arch_mem_attrs_taken(struct kvm *kvm)
+bool kvm_arch_revoke_nested_pages(struct kvm *kvm)
 {
 	const struct kvm_x86_nested_ops *ops = kvm_x86_ops.nested_ops;
 	struct kvm_vcpu *vcpu;
 	bool kick = false;
 	unsigned long i;
 
-	if (!ops->may_keep_pages)
+	if (!ops->uses_l1_pages)
 		return false;
 
 	/*
@@ -111,7 +111,7 @@ bool kvm_arch_mem_attrs_taken(struct kvm *kvm)
 	smp_mb();
 
 	kvm_for_each_vcpu(i, vcpu, kvm) {
-		if (!ops->may_keep_pages(vcpu))
+		if (!ops->uses_l1_pages(vcpu))
 			continue;
 		kvm_make_request(KVM_REQ_NESTED_PAGES, vcpu);
 		kick = true;
@@ -254,7 +254,7 @@ bool kvm_async_pf_page_allowed(struct kvm_vcpu *vcpu)
 int kvm_emulate_refused_exit(struct kvm_vcpu *vcpu)
 {
 	vcpu->arch.emulate_regs_need_sync_to_vcpu = false;
-	return kvm_refused_exit(vcpu);
+	return kvm_guest_access_refused_exit(vcpu);
 }
 
 /* Read an instruction, or a part of one, that lies within one page. */
@@ -284,7 +284,7 @@ static bool linear_page_refused(struct kvm_vcpu *vcpu, gva_t addr, u64 pferr,
 
 	gpa = mmu->gva_to_gpa(vcpu, mmu, addr, pferr, &ex);
 	if (gpa == INVALID_GPA)
-		return kvm_access_refused(vcpu);
+		return kvm_guest_access_refused(vcpu);
 
 	if (!kvm_mem_attrs_apply(kvm_vcpu_gfn_to_memslot(vcpu, gpa_to_gfn(gpa))))
 		return false;
@@ -397,7 +397,7 @@ static unsigned int device_to_memory(struct kvm_vcpu *vcpu, gva_t *addr)
 	return bytes;
 }
 
-/* A source that can not be read ends the instruction before anything else. */
+/* A source that cannot be read ends the instruction before anything else. */
 static bool src_readable(struct kvm_vcpu *vcpu)
 {
 	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
@@ -460,11 +460,11 @@ static gva_t tss_base(struct kvm_vcpu *vcpu, gva_t addr)
 }
 
 /*
- * Whether a task switch has to be given up before it begins, and before the event
- * or the instruction that caused it is taken for done: its own accesses to both
- * TSSs and both descriptors.  What loading segments and page tables of the new task
- * and pushing an error code to its stack run into can not be undone any more and
- * ends as an internal error.
+ * Whether a task switch is refused access to either TSS or either descriptor.  Checked
+ * before the switch begins, and before the event or the instruction that caused it
+ * counts as completed.  Later accesses, i.e. loading segments and page tables of the new
+ * task and pushing an error code to its stack, cannot be undone.  If one of those is
+ * refused, the switch ends as an internal error.
  */
 bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason)
 {
@@ -473,7 +473,7 @@ bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason)
 	struct kvm_segment tr;
 	gva_t next;
 
-	kvm_clear_refused(vcpu);
+	kvm_guest_access_clear_refused(vcpu);
 	kvm_get_segment(vcpu, &tr, VCPU_SREG_TR);
 	static_call(kvm_x86_get_gdt)(vcpu, &gdt);
 	next = gdt.address + (selector & ~7);

@@ -11,7 +11,7 @@ struct kvm_page_fault;
 bool kvm_is_vm_type_supported(unsigned long type);
 int kvm_mem_attrs_check_extension(long ext);
 int kvm_mem_attrs_init_vm_type(struct kvm *kvm);
-int kvm_mem_attrs_forgo(struct kvm *kvm);
+int kvm_mem_attrs_disable(struct kvm *kvm);
 bool kvm_async_pf_page_allowed(struct kvm_vcpu *vcpu);
 bool kvm_emulate_write_refused(struct kvm_vcpu *vcpu, gva_t addr,
 			       unsigned int bytes);
@@ -41,7 +41,7 @@ static inline int kvm_mem_attrs_init_vm_type(struct kvm *kvm)
 	return 0;
 }
 
-static inline int kvm_mem_attrs_forgo(struct kvm *kvm)
+static inline int kvm_mem_attrs_disable(struct kvm *kvm)
 {
 	return 0;
 }
@@ -106,13 +106,14 @@ bool kvm_emulate_dst_refused(struct kvm_vcpu *vcpu);
 bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason);
 
 /*
- * The end of an intercepted load of a control register, which has begun with
- * kvm_clear_refused(): PDPTRs that can not be read are no fault of the guest's.
+ * Complete an intercepted load of a control register, which has begun with
+ * kvm_guest_access_clear_refused().  If attributes refuse the read of the PDPTRs, exit to
+ * userspace instead of injecting #GP.
  */
 static inline int kvm_complete_cr_load(struct kvm_vcpu *vcpu, int err)
 {
-	if (err && kvm_access_refused(vcpu))
-		return kvm_refused_exit(vcpu);
+	if (err && kvm_guest_access_refused(vcpu))
+		return kvm_guest_access_refused_exit(vcpu);
 
 	return kvm_complete_insn_gp(vcpu, err);
 }

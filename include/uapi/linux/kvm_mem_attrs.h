@@ -68,7 +68,7 @@
  * struct kvm_memory_attributes - argument of KVM_SET_MEMORY_ATTRIBUTES
  * @address: start of the range, a multiple of the page size
  * @size: length of the range, a multiple of the page size, not zero;
- *	@address + @size must not wrap (so it can not be exactly 2^64 either)
+ *	@address + @size must not wrap (so it cannot be exactly 2^64 either)
  * @attributes: the new attributes of every page, KVM_MEMORY_ATTRIBUTE_* bits
  *	out of the mask that KVM_GET_SUPPORTED_MEMORY_ATTRIBUTES returns
  * @flags: must be zero
@@ -126,8 +126,8 @@ struct kvm_memory_attributes_extent {
  *
  * At most 65536 extents are returned by one call, whatever @nr_extents says.
  *
- * One call is a consistent snapshot.  A sequence of calls is not, if somebody
- * sets attributes meanwhile.
+ * One call is a consistent snapshot.  A sequence of calls is not, if attributes change
+ * meanwhile.
  *
  * Cost is proportional to the number of extents returned, not of pages.
  *
@@ -185,7 +185,7 @@ struct kvm_memory_attributes_update {
  * it stopped.
  *
  * Errors: as KVM_SET_MEMORY_ATTRIBUTES.  EINVAL also when the combination of
- * bits that an update would leave on some page is one this VM can not enforce.
+ * bits that an update would leave on some page is one this VM cannot enforce.
  * @done is written back on success and on every error other than EFAULT of
  * the argument itself.
  *
@@ -207,7 +207,7 @@ struct kvm_update_memory_attributes {
  *
  * PRIVATE is set when the access was to private memory.  For a mismatch
  * between what the guest accessed and what the page is, or for a private page
- * that can not be provided, flags is exactly KVM_MEMORY_EXIT_FLAG_PRIVATE
+ * that cannot be provided, flags is exactly KVM_MEMORY_EXIT_FLAG_PRIVATE
  * or 0.
  *
  * Not in mainline: exactly one of READ, WRITE and EXEC is set when an NR, NW or
@@ -266,7 +266,7 @@ struct kvm_userspace_memory_region2 {
  * @reserved: ignored, as in mainline; zero it
  *
  * Returns a file descriptor of memory that only this VM's private GFNs can
- * reach: it can not be mapped, read or written.  fallocate() allocates and,
+ * reach: it cannot be mapped, read or written.  fallocate() allocates and,
  * with FALLOC_FL_PUNCH_HOLE, frees pages.  New pages read as zero.
  */
 struct kvm_create_guest_memfd {
@@ -292,9 +292,8 @@ struct kvm_create_guest_memfd {
  * until then st_blocks counts it.
  *
  * NO_DIRECT_MAP: the memory is taken out of the kernel's direct map as long as
- * it is part of the file, so that code in the kernel that goes astray, or reads
- * all of memory on behalf of somebody, does not find it.  Only in a kernel
- * with KVM built in.
+ * it is part of the file, so that stray pointers of the kernel, and code that reads
+ * all of memory, do not reach it.  Only in a kernel with KVM built in.
  */
 #define KVM_GUEST_MEMFD_HUGE_PAGES	_BITULL(24)
 #define KVM_GUEST_MEMFD_NO_DIRECT_MAP	_BITULL(25)

@@ -60,7 +60,7 @@ u64 kvm_arch_supported_mem_attrs(struct kvm *kvm)
 {
 	u64 attrs = KVM_MEMORY_ATTRIBUTES_RWX;
 
-	if (kvm && READ_ONCE(kvm->arch.mem_attrs_forgone))
+	if (kvm && READ_ONCE(kvm->arch.mem_attrs_disabled))
 		return 0;
 
 	if (kvm ? kvm_arch_has_private_mem(kvm) :
@@ -88,12 +88,7 @@ bool kvm_arch_mem_attrs_valid(struct kvm *kvm, u64 attrs)
 	return (attrs & KVM_MEMORY_ATTRIBUTE_NX) || can_map_execute_only();
 }
 
-unsigned int kvm_arch_max_mapping_order(void)
-{
-	return KVM_HPAGE_GFN_SHIFT(KVM_MAX_HUGEPAGE_LEVEL);
-}
-
-/* Returns whether a TLB may hold what is not allowed any more. */
+/* Returns whether a TLB may still allow writing. */
 static bool spte_forbid_write(u64 *sptep, u64 spte)
 {
 	u64 writable = PT_WRITABLE_MASK | shadow_mmu_writable_mask;
@@ -320,9 +315,9 @@ unsigned int __kvm_mmu_attrs_access(struct kvm *kvm,
 }
 
 /*
- * The role of @sp, which splits a huge mapping, for its SPTE at @index: a huge
- * page that may not execute because it is huge becomes small ones that may,
- * unless they may not themselves.
+ * The role of @sp, which splits a huge mapping, for its SPTE at @index.  A hugepage that
+ * is not executable because it is huge is split into SPTEs that are executable, unless
+ * attributes forbid that.
  */
 union kvm_mmu_page_role kvm_mmu_attrs_role(struct kvm *kvm,
 					   struct kvm_mmu_page *sp, int index)
@@ -376,11 +371,10 @@ gfn_t kvm_arch_next_mapping(struct kvm *kvm, gfn_t start, gfn_t end)
 }
 
 /*
- * The end of kvm_mmu_max_mapping_level() for a VM with attributes: the largest
- * level <= @max_level, which the memslot allows, and so it does all below, at
- * which a mapping around @gfn has the same attributes everywhere.  What the
- * host maps there matters only to shared pages; a private page's order is in
- * @max_level already.
+ * The end of kvm_mmu_max_mapping_level() for a VM with attributes.  Returns the largest
+ * level, at most @max_level, at which a mapping around @gfn has the same attributes
+ * everywhere.  The memslot allows @max_level and all smaller levels.  The host's
+ * mapping limits only shared pages; @max_level already limits a private page.
  */
 int kvm_mmu_attrs_mapping_level(struct kvm *kvm,
 				const struct kvm_memory_slot *slot, gfn_t gfn,
@@ -402,9 +396,9 @@ int kvm_mmu_attrs_mapping_level(struct kvm *kvm,
 }
 
 /*
- * Whether all of [gfn, gfn + nr) may be mapped by HVA ahead of a fault.  The
- * fault that comes along has looked for an invalidation of its own GFN only, and
- * INVLPG for none at all.
+ * Whether all of [gfn, gfn + nr) may be mapped by HVA ahead of a fault.  The fault that
+ * prefetches has checked for an invalidation of its own GFN only, and INVLPG has not
+ * checked at all.
  */
 bool kvm_mmu_attrs_allow_prefetch(struct kvm *kvm, gfn_t gfn, int nr)
 {
@@ -420,7 +414,7 @@ bool kvm_mmu_attrs_allow_prefetch(struct kvm *kvm, gfn_t gfn, int nr)
 	return true;
 }
 
-/* Nobody is told of an access that is not the guest's. */
+/* A prefault is not a guest access: do not prepare an exit for it. */
 static int fault_exit(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault,
 		      u64 flags, int err)
 {

@@ -2,10 +2,10 @@
 /*
  * KVM x86 MMU - the arch side of KVM_PRE_FAULT_MEMORY
  *
- * A page is mapped by handling the fault that the guest's read of it would
- * cause, as a prefetch: nobody waits for it, so there is no async page fault,
- * and the page does not count as accessed.  Only with two-dimensional paging: a
- * shadow page table needs a guest virtual address.
+ * A page is mapped by handling the fault that a read by the guest would cause, as a
+ * prefetch: there is no async page fault, and the page does not count as accessed.
+ * This needs two-dimensional paging: a shadow page table needs a guest virtual
+ * address.
  *
  * Locks and lifetimes are those of any page fault, see mem_attrs.c.
  */

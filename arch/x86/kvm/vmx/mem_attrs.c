@@ -2,38 +2,37 @@
 /*
  * KVM nested VMX - per-page memory attributes
  *
- * While L2 runs, hardware reads and writes pages of L1 by their host physical
- * address: the virtual-APIC page and the posted-interrupt descriptor, and it
- * compares addresses with that of the APIC-access page.  No SPTE stands between
- * the two, so that zapping SPTEs changes nothing.  KVM itself keeps the
- * enlightened VMCS of Hyper-V mapped, also while L1 runs.
+ * While L2 runs, hardware uses pages of L1 by their host physical address.  It reads and
+ * writes the virtual-APIC page and the posted-interrupt descriptor, and compares
+ * addresses with that of the APIC-access page.  No SPTE is involved, so zapping SPTEs
+ * does not stop it.  KVM itself keeps the enlightened VMCS of Hyper-V mapped, also while
+ * L1 runs.
  *
- * Model: when attributes take something away, or change what backs a page, each
- * vCPU that may have such pages in use gets KVM_REQ_NESTED_PAGES and is kicked out
- * of the guest.  It looks all of them up anew before it enters again.  If that is
- * refused the vCPU exits to userspace, naming the page, and tries again the next
- * time that it is run; L2 waits.  (Nested VM-Enter with a page that is refused
- * fails as with one that has no memory.)
+ * Model: when attributes take something away, or change what backs a page, each vCPU that
+ * may use such pages gets KVM_REQ_NESTED_PAGES and is kicked out of the guest.  It looks
+ * all of the pages up again before it enters the guest.  If that is refused, the vCPU
+ * exits to userspace naming the page, and tries again the next time that it is
+ * run.  L2 does not run meanwhile.  A nested VM-Enter with a page that is refused fails
+ * as with a page that has no memory.
  *
- * The enlightened VMCS is used by KVM alone, and is listed as in use when it is,
- * which the set waits for; who comes later sees the request.  While L1 runs, with
- * nothing to be written there any more, KVM can do without: it lets go of it, and
- * the next VM-Enter looks it up as if it were a new one.
+ * Only KVM uses the enlightened VMCS.  Each use tracks the map, and then checks for the
+ * request.  A change waits for uses that began before it; later uses see the request.
+ * While L1 runs, nothing is left to be written to the enlightened VMCS.  Then KVM unmaps
+ * it on request, and the next VM-Enter looks it up as a new one.
  *
  * Locks
  *
- *   vcpu->mutex	 and the vCPU being loaded: everything here
+ *   vcpu->mutex	 with the vCPU loaded: everything here
  *   kvm->srcu		 memslots
- *   mem_attrs->access	 taken for write by who makes the request, for read by
- *			 KVM's own use of the pages, vmx_complete_nested_
- *			 posted_interrupt(), which so either is over or sees
- *			 the request
- *   mem_attrs->maps_lock  likewise for the enlightened VMCS, see
- *			 kvm_guest_access_use()
+ *   mem_attrs->access	 Write: making the request.  Read: KVM's own use of the pages
+ *			 in vmx_complete_nested_posted_interrupt(), which thereby
+ *			 either has ended or sees the request.
+ *   mem_attrs->maps_lock  the same for the enlightened VMCS, see
+ *			 kvm_guest_access_track_map()
  *
- * Lifetimes: the pages are held by reference from nested VM-Enter to nested
- * VM-Exit, the enlightened VMCS until another one or none is used, or until they
- * are given up here.
+ * Lifetimes: the pages are held by reference from nested VM-Enter to nested VM-Exit.
+ * The enlightened VMCS is held until another one or none is used.  Either ends earlier
+ * if the page is revoked here.
  */
 
 #include <linux/kvm_host.h>
@@ -45,7 +44,7 @@
  * Without VMXON there is no L2, and later on pages are looked up anew anyway, but
  * for the enlightened VMCS, which is still there when SMM is left.
  */
-bool nested_vmx_may_keep_pages(struct kvm_vcpu *vcpu)
+bool nested_vmx_uses_l1_pages(struct kvm_vcpu *vcpu)
 {
 	struct nested_vmx *nested = &to_vmx(vcpu)->nested;
 
@@ -94,7 +93,7 @@ static bool reload_evmcs(struct kvm_vcpu *vcpu)
 	kvm_vcpu_unmap(vcpu, &nested->hv_evmcs_map, true);
 	nested->hv_evmcs = NULL;
 
-	kvm_clear_refused(vcpu);
+	kvm_guest_access_clear_refused(vcpu);
 	if (!kvm_guest_access_check(vcpu, gfn) ||
 	    kvm_vcpu_map(vcpu, gfn, &nested->hv_evmcs_map))
 		return false;
@@ -105,7 +104,7 @@ static bool reload_evmcs(struct kvm_vcpu *vcpu)
 
 /*
  * Use the enlightened VMCS, if there is one, until nested_evmcs_end().  Returns
- * false if it has to be given up: by nested_vmx_reload_pages(), so the caller goes
+ * false if it has to be given up: by nested_vmx_reload_l1_pages(), so the caller goes
  * back to where requests are handled.  Called with kvm->srcu held.
  */
 bool __nested_evmcs_begin(struct kvm_vcpu *vcpu, bool may_sleep)
@@ -116,16 +115,16 @@ bool __nested_evmcs_begin(struct kvm_vcpu *vcpu, bool may_sleep)
 		return true;
 
 	if (nested->hv_evmcs) {
-		kvm_guest_access_use(vcpu->kvm, &nested->hv_evmcs_map);
+		kvm_guest_access_track_map(vcpu->kvm, &nested->hv_evmcs_map);
 		if (!kvm_test_request(KVM_REQ_NESTED_PAGES, vcpu))
 			return true;
-		kvm_guest_access_keep(vcpu->kvm, &nested->hv_evmcs_map);
+		kvm_guest_access_untrack_map(vcpu->kvm, &nested->hv_evmcs_map);
 	}
 
 	return may_sleep && reload_evmcs(vcpu);
 }
 
-/* Returns as nested_vmx_reload_pages(). */
+/* Returns as nested_vmx_reload_l1_pages(). */
 static int evmcs_lost(struct kvm_vcpu *vcpu)
 {
 	struct vcpu_vmx *vmx = to_vmx(vcpu);
@@ -137,8 +136,8 @@ static int evmcs_lost(struct kvm_vcpu *vcpu)
 
 	/* L2's state has to go there sooner or later. */
 	kvm_make_request(KVM_REQ_NESTED_PAGES, vcpu);
-	if (kvm_access_refused(vcpu))
-		return kvm_refused_exit(vcpu);
+	if (kvm_guest_access_refused(vcpu))
+		return kvm_guest_access_refused_exit(vcpu);
 
 	vcpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
@@ -162,7 +161,7 @@ static int give_up_evmcs(struct kvm_vcpu *vcpu)
  * Handle KVM_REQ_NESTED_PAGES.  Returns 1, 0 with an exit to userspace prepared
  * that ends L2, or -EFAULT with one that names the page.
  */
-int nested_vmx_reload_pages(struct kvm_vcpu *vcpu)
+int nested_vmx_reload_l1_pages(struct kvm_vcpu *vcpu)
 {
 	bool from_userspace = vcpu->arch.pdptrs_from_userspace;
 	bool done;
@@ -175,7 +174,7 @@ int nested_vmx_reload_pages(struct kvm_vcpu *vcpu)
 	put_pages(vcpu);
 	if (!pages_allowed(vcpu)) {
 		kvm_make_request(KVM_REQ_NESTED_PAGES, vcpu);
-		return kvm_refused_exit(vcpu);
+		return kvm_guest_access_refused_exit(vcpu);
 	}
 
 	/* The enlightened VMCS is not in use: do not ask it for advice. */
