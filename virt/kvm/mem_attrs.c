@@ -266,7 +266,7 @@ static int mem_attrs_trim(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	int r;
 
 	while ((r = kvm_attr_store_trim(&kvm->mem_attrs->store, &first, &last,
-					op->keep, op->set)) == -EAGAIN) {
+					op->keep, op->set, &op->old)) < 0) {
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
@@ -274,7 +274,8 @@ static int mem_attrs_trim(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 
 	op->first = first;
 	op->last = last;
-	return r;
+	op->uniform = r == KVM_ATTR_ONE;
+	return r != KVM_ATTR_NONE;
 }
 
 static bool op_rebacks(const struct kvm_mem_attrs_op *op, unsigned long old)
@@ -304,37 +305,48 @@ static bool op_is_known(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 			       !kvm_arch_has_private_mem(kvm));
 }
 
+/* The same for pages that have the attributes @old.  Returns 0 or -EINVAL. */
+static int mem_attrs_look_at(struct kvm *kvm, struct kvm_mem_attrs_op *op,
+			     unsigned long old)
+{
+	/* The caller has checked the result of a set, the same for all pages. */
+	if (op->keep && !kvm_arch_mem_attrs_valid(kvm, op_result(op, old)))
+		return -EINVAL;
+
+	op->narrows |= op_narrows(op, old);
+	op->unreads |= op_unreads(op, old);
+	return 0;
+}
+
 /*
  * Find out what the change does.  Returns 0, -EINVAL if it would leave a page with
- * attributes that the VM cannot enforce, or -EINTR.  The caller has checked the
- * result of a set, which is the same for all pages.
+ * attributes that the VM cannot enforce, or -EINTR.
  */
 static int mem_attrs_look(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 {
 	struct kvm_attr_extent ext;
 	struct kvm_attr_iter iter;
 	unsigned long seen = 0;
+	int r;
+
+	if (op->uniform)
+		return mem_attrs_look_at(kvm, op, op->old);
 
 	kvm_attr_iter_init(&iter, &kvm->mem_attrs->store, op->first, op->last);
-	while (!op_is_known(kvm, op) && kvm_attr_iter_next(&iter, &ext)) {
+	while (kvm_attr_iter_next(&iter, &ext)) {
+		if (!(seen & BIT(ext.attrs))) {
+			seen |= BIT(ext.attrs);
+			r = mem_attrs_look_at(kvm, op, ext.attrs);
+			if (r)
+				return r;
+			op->uniform = ext.first == op->first &&
+				      ext.last == op->last;
+		}
+		if (op->uniform || op_is_known(kvm, op))
+			return 0;
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
-
-		if (seen & BIT(ext.attrs))
-			continue;
-		seen |= BIT(ext.attrs);
-
-		if (op->keep &&
-		    !kvm_arch_mem_attrs_valid(kvm, op_result(op, ext.attrs)))
-			return -EINVAL;
-
-		op->narrows |= op_narrows(op, ext.attrs);
-		op->unreads |= op_unreads(op, ext.attrs);
-		if (ext.first == op->first && ext.last == op->last) {
-			op->uniform = true;
-			op->old = ext.attrs;
-		}
 	}
 	return 0;
 }
@@ -488,7 +500,7 @@ static bool mem_attrs_commit(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 	for (;;) {
 		write_lock(&attrs->access);
 		more = kvm_attr_store_commit(&attrs->store, &next, op->last,
-					     op->keep, op->set);
+					     op->keep, op->set, op->uniform);
 		if (!more && op->narrows)
 			kick = kvm_arch_revoke_nested_pages(kvm);
 		write_unlock(&attrs->access);
@@ -633,12 +645,15 @@ void kvm_gfn_range_invalidate_begin(struct kvm *kvm, gfn_t start, gfn_t end)
 void kvm_gfn_range_invalidate_end(struct kvm *kvm, gfn_t start, gfn_t end)
 {
 	bool wake;
+	int idx;
 
+	idx = srcu_read_lock(&kvm->srcu);
 	KVM_MMU_LOCK(kvm);
 	/* Guest page tables in the range have lost their content. */
 	kvm_arch_drop_shadow_pages(kvm, start, end);
 	kvm_mmu_invalidate_end(kvm);
 	KVM_MMU_UNLOCK(kvm);
+	srcu_read_unlock(&kvm->srcu, idx);
 
 	spin_lock(&kvm->mn_invalidate_lock);
 	wake = --kvm->mn_active_invalidate_count == 0;

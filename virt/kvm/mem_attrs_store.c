@@ -533,66 +533,56 @@ void kvm_attr_store_extent(struct kvm_attr_store *store,
 	kvm_attr_iter_next(&iter, extent);
 }
 
-/*
- * Skips pages that do not change, block by block, from the front.  *mask gets
- * the block of the first page that does.  Returns as kvm_attr_store_trim().
- */
-static int trim_front(struct kvm_attr_store *store, struct attr_change *change,
-		      unsigned long *mask, unsigned int *budget)
-{
-	unsigned long old;
-
-	for (;; change->first = (change->first | *mask) + 1) {
-		if (change->first > change->last)
-			return 0;
-		if (!(*budget)--)
-			return -EAGAIN;
-		*mask = (1UL << uniform_block(store, change->first,
-					      KVM_ATTR_MAX_ORDER, &old)) - 1;
-		if (attr_new(change, old) != old)
-			return 1;
-	}
-}
-
-/* The same from the back, where there is a page that changes. */
+/* From the back, where there is a page that changes. */
 static int trim_back(struct kvm_attr_store *store, struct attr_change *change,
 		     unsigned int budget)
 {
 	unsigned long mask, old;
 
-	for (;; change->last = (change->last & ~mask) - 1) {
-		if (!budget--)
-			return -EAGAIN;
+	for (; budget; budget--) {
 		mask = (1UL << uniform_block(store, change->last,
 					     KVM_ATTR_MAX_ORDER, &old)) - 1;
 		if (attr_new(change, old) != old)
-			return 1;
+			return KVM_ATTR_SOME;
+		change->last = (change->last & ~mask) - 1;
 	}
+
+	return -EAGAIN;
 }
 
-static int trim(struct kvm_attr_store *store, struct attr_change *change)
+/* From either end, block by block, to the first page that changes. */
+static int trim(struct kvm_attr_store *store, struct attr_change *change,
+		unsigned long *old)
 {
-	unsigned int budget = TRIM_BLOCKS;
+	unsigned int budget;
 	unsigned long mask;
-	int ret;
 
-	ret = trim_front(store, change, &mask, &budget);
-	if (ret <= 0)
-		return ret;
+	for (budget = TRIM_BLOCKS; budget; budget--) {
+		mask = (1UL << uniform_block(store, change->first,
+					     KVM_ATTR_MAX_ORDER, old)) - 1;
+		if (attr_new(change, *old) != *old)
+			break;
+		change->first = (change->first | mask) + 1;
+		if (change->first > change->last)
+			return KVM_ATTR_NONE;
+	}
+	if (!budget)
+		return -EAGAIN;
 
 	/* All of it may be in one block, and often is one page. */
 	if ((change->first | mask) >= change->last)
-		return 1;
+		return KVM_ATTR_ONE;
 
 	return trim_back(store, change, budget);
 }
 
 int kvm_attr_store_trim(struct kvm_attr_store *store,
 			unsigned long *first, unsigned long *last,
-			unsigned long keep, unsigned long set)
+			unsigned long keep, unsigned long set,
+			unsigned long *old)
 {
 	struct attr_change change = { *first, *last, keep, set };
-	int ret = trim(store, &change);
+	int ret = trim(store, &change, old);
 
 	if (ret) {
 		*first = change.first;
@@ -1101,10 +1091,11 @@ static void commit_run(struct kvm_attr_store *store,
 {
 	struct attr_change trimmed = *change;
 	struct attr_run run;
+	unsigned long old;
 	int ret;
 
 	/* Pages that do not change have one value, so they are few blocks. */
-	ret = trim(store, &trimmed);
+	ret = trim(store, &trimmed, &old);
 	WARN_ON_ONCE(ret < 0);
 	if (!ret)
 		return;
@@ -1133,12 +1124,13 @@ static void first_step(struct kvm_attr_store *store, struct attr_change *change)
 }
 
 static void commit_step(struct kvm_attr_store *store,
-			struct attr_change *change)
+			struct attr_change *change, bool uniform)
 {
 	if (commit_block(store, change))
 		return;
 
-	first_step(store, change);
+	if (!uniform)
+		first_step(store, change);
 	if (change->keep)
 		commit_runs(store, change);
 	else
@@ -1147,14 +1139,14 @@ static void commit_step(struct kvm_attr_store *store,
 
 bool kvm_attr_store_commit(struct kvm_attr_store *store,
 			   unsigned long *first, unsigned long last,
-			   unsigned long keep, unsigned long set)
+			   unsigned long keep, unsigned long set, bool uniform)
 {
 	struct attr_change change = { *first, last, keep, set };
 
 	xa_lock(&store->xa);
 	/* Pairs with load_entry(): after what prepare did, before new values. */
 	smp_store_release(&store->nr_commits, store->nr_commits + 1);
-	commit_step(store, &change);
+	commit_step(store, &change, uniform);
 	store->nr_stepped += min(change.last - *first + 1, STEP_PAGES_ONE);
 	*first = change.last + 1;
 	if (change.last == last) {
@@ -1196,7 +1188,8 @@ void kvm_attr_store_destroy(struct kvm_attr_store *store)
 {
 	unsigned long first = 0;
 
-	while (kvm_attr_store_commit(store, &first, KVM_ATTR_MAX_INDEX, 0, 0))
+	while (kvm_attr_store_commit(store, &first, KVM_ATTR_MAX_INDEX, 0, 0,
+				     false))
 		kvm_attr_store_relax(store);
 
 	xa_destroy(&store->xa);

@@ -61,13 +61,22 @@ void kvm_attr_store_extent(struct kvm_attr_store *store,
 			   struct kvm_attr_extent *extent);
 
 /*
- * Cuts a range down to the pages from the first to the last that a change of
- * it, as below, changes.  Returns 1, 0 if it changes none, or -EAGAIN after a
- * bounded number of blocks: call again with what is left of the range.
+ * Cuts a range down to the pages from the first to the last that a change of it, as
+ * below, changes.  *old gets the value of the first of these pages.  Returns
+ * KVM_ATTR_ONE if all of them are known to have that value, KVM_ATTR_SOME otherwise,
+ * KVM_ATTR_NONE if no page changes, or -EAGAIN after a bounded number of blocks: call
+ * again with what is left of the range.
  */
+enum kvm_attr_trimmed {
+	KVM_ATTR_NONE,
+	KVM_ATTR_SOME,
+	KVM_ATTR_ONE,
+};
+
 int kvm_attr_store_trim(struct kvm_attr_store *store,
 			unsigned long *first, unsigned long *last,
-			unsigned long keep, unsigned long set);
+			unsigned long keep, unsigned long set,
+			unsigned long *old);
 
 /*
  * All maximal runs of equal values in [first, last], in ascending order, each
@@ -96,14 +105,15 @@ bool kvm_attr_iter_next(struct kvm_attr_iter *iter,
  *
  * commit does a bounded part of the change, from *first on, and moves *first
  * behind it.  Returns whether there is more to do: call again, with the same
- * other arguments.
+ * other arguments.  With uniform, all pages are known to have one old value, and all
+ * of the change is one part.
  */
 int kvm_attr_store_prepare(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,
 			   unsigned long keep, unsigned long set);
 bool kvm_attr_store_commit(struct kvm_attr_store *store,
 			   unsigned long *first, unsigned long last,
-			   unsigned long keep, unsigned long set);
+			   unsigned long keep, unsigned long set, bool uniform);
 /* Between two steps of commit, without locks: sleeps now and then. */
 void kvm_attr_store_relax(struct kvm_attr_store *store);
 void kvm_attr_store_abort(struct kvm_attr_store *store,

@@ -224,7 +224,8 @@ static void commit(struct store_test *st, unsigned long first,
 	write_lock(&st->lock);
 	WRITE_ONCE(st->watch.task, current);
 	WRITE_ONCE(st->committing, true);
-	while (kvm_attr_store_commit(&st->store, &first, last, keep, set))
+	while (kvm_attr_store_commit(&st->store, &first, last, keep, set,
+				     false))
 		;
 	WRITE_ONCE(st->committing, false);
 	WRITE_ONCE(st->watch.task, NULL);

@@ -29,7 +29,7 @@ static void store_set(unsigned long first, unsigned long nr, unsigned long attrs
 	unsigned long last = first + nr - 1;
 
 	shim_assert(!kvm_attr_store_prepare(&store, first, last, 0, attrs));
-	while (kvm_attr_store_commit(&store, &first, last, 0, attrs))
+	while (kvm_attr_store_commit(&store, &first, last, 0, attrs, false))
 		;
 }
 

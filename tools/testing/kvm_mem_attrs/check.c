@@ -427,9 +427,21 @@ static void step_apply(struct kvm_attr_store *store, struct model *model,
 		check_extents(store, model);
 }
 
+static bool change_is_uniform(const struct model *model,
+			      const struct change *change)
+{
+	unsigned int i;
+
+	for (i = change->from; i < change->to; i++)
+		if (model->attrs[i] != model->attrs[change->from])
+			return false;
+	return true;
+}
+
 void change_commit(struct kvm_attr_store *store, struct model *model,
 		   const struct change *change)
 {
+	bool uniform = change_is_uniform(model, change);
 	unsigned long next = change_first(model, change);
 	unsigned long last = change_last(model, change);
 	struct change step = *change;
@@ -439,7 +451,7 @@ void change_commit(struct kvm_attr_store *store, struct model *model,
 		step.to = change->to;
 		shim_forbid_allocs = true;
 		more = kvm_attr_store_commit(store, &next, last, change->keep,
-					     change->set);
+					     change->set, uniform);
 		shim_forbid_allocs = false;
 		step_apply(store, model, &step, next, more);
 		step.from = step.to;

@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -72,10 +73,10 @@ struct vm {
 struct watcher {
 	void (*operation)(struct vm *vm);
 	struct vm *vm;
-	volatile bool watching;
-	volatile bool stop;
-	volatile uint64_t count;
-	volatile uint64_t longest;
+	atomic_bool watching;
+	atomic_bool stop;
+	atomic_ullong count;
+	atomic_ullong longest;
 	pthread_t thread;
 };
 
@@ -158,7 +159,9 @@ static void vm_add_vcpu(struct vm *vm)
 	if (ioctl(vm->vcpu, KVM_GET_SREGS, &sregs))
 		err(1, "KVM_GET_SREGS");
 	sregs.cs = code;
-	sregs.ds = sregs.es = sregs.ss = data;
+	sregs.ds = data;
+	sregs.es = data;
+	sregs.ss = data;
 	sregs.cr0 |= 1;
 	if (ioctl(vm->vcpu, KVM_SET_SREGS, &sregs))
 		err(1, "KVM_SET_SREGS");
@@ -271,6 +274,7 @@ static uint64_t watcher_stop(struct watcher *w)
 
 /* Make a call with a ticking thread beside it. */
 #define MEASURE(row, call) do {						\
+	const char *__row = (row);					\
 	struct watcher __w;						\
 	uint64_t __t;							\
 									\
@@ -278,8 +282,8 @@ static uint64_t watcher_stop(struct watcher *w)
 	__t = now();							\
 	call;								\
 	__t = now() - __t;						\
-	report("stall", row, watcher_stop(&__w));			\
-	report("call", row, __t);					\
+	report("stall", __row, watcher_stop(&__w));			\
+	report("call", __row, __t);					\
 } while (0)
 
 static void update(struct vm *vm, const struct kvm_memory_attributes_update *u,

@@ -361,7 +361,7 @@ static void l1_vmx_access(struct vmx_pages *vmx)
  */
 #define EPT_RWX		7ull
 #define EPT_WB		(6ull << 3)
-#define EPT_LARGE	(1ull << 7)
+#define EPT_LARGE	BIT_ULL(7)
 
 static void l2_vmx_walk(void)
 {
@@ -400,7 +400,7 @@ static void l1_vmx_vmcs(struct vmx_pages *vmx)
 	GUEST_DONE();
 }
 
-/* L0 asks the bitmap each time: all is intercepted if it can not be read. */
+/* L0 asks the bitmap each time: all is intercepted if it cannot be read. */
 static void l2_vmx_msr(void)
 {
 	rdmsr(MSR_FS_BASE);
