@@ -13,7 +13,7 @@ JOBS=${JOBS:-$(nproc)}
 # for the kernel's, where M= builds a module.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL M T CONFIG
 
-# Same bytes in, same bytes out: for compiler caches, and for whoever compares.
+# Same bytes in, same bytes out: for compiler caches, and for comparisons.
 export KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 1970"
 export KBUILD_BUILD_USER=kvm KBUILD_BUILD_HOST=kvm KBUILD_BUILD_VERSION=1
 # A set but empty LOCALVERSION keeps the tree's git state out of the version.

@@ -805,7 +805,7 @@ u64 kvm_gmem_supported_flags(struct kvm *kvm)
 	return flags;
 }
 
-/* Enabled for good: what was a valid flag once stays one. */
+/* A flag that was enabled stays enabled. */
 int kvm_gmem_enable_flags(struct kvm *kvm, struct kvm_enable_cap *cap)
 {
 	if (cap->flags || (cap->args[0] & ~kvm_gmem_supported_flags(kvm)))

@@ -315,7 +315,7 @@ static bool is_stale(struct kvm_attr_store *store, const struct xa_state *xas,
 	    xas->xa_offset == ((xas->xa_index >> node->shift) & XA_CHUNK_MASK))
 		return false;
 
-	/* Pairs with smp_store_release() and the stores behind it in commit. */
+	/* Pairs with smp_store_release() and the stores after it in commit. */
 	smp_rmb();
 	return READ_ONCE(store->nr_commits) != nr_commits;
 }
@@ -1076,7 +1076,7 @@ static void commit_runs(struct kvm_attr_store *store,
 	do {
 		next_piece(&xas, change->last, &piece);
 		piece.last = min(piece.last, change->last);
-		/* Once the tree has changed xas has to find its way anew. */
+		/* The tree has changed: xas has to walk it again. */
 		if (run_add(store, &run, &piece, attr_new(change, piece.attrs)))
 			xas_set(&xas, piece.last + 1);
 	} while (piece.last < change->last);

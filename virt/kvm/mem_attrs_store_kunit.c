@@ -4,7 +4,7 @@
  *
  * What the store does to its values is proven in userspace, against a model
  * and with every allocation failing in turn (tools/testing/kvm_mem_attrs).
- * Here it meets what userspace only imitates: the kernel's slab and its GFP
+ * Here it runs with what userspace only imitates: the kernel's slab and its GFP
  * flags, the kernel's RCU, threads on all CPUs, hard and soft interrupts in
  * the middle of a commit.  What KASAN, lockdep and the checks for sleeping in
  * atomic context have to say about that is part of the result.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Demo - an attacker who is root in the guest, as its first program
+ * Demo - an attacker that is root in the guest, as its first program
  *
  * Targets, in a stock Debian kernel:
  *
- *   text     a function of the kernel's (that nobody calls)
+ *   text     a function of the kernel's (that is never called)
  *   rodata   the table of system calls (entries that no system call has)
  *   data     a byte of the kernel's data that happens to be a RET: to be executed
  *   user     data of this program: to be executed
@@ -234,7 +234,7 @@ static void make_attacks(void)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(attacks); i++) {
-		/* To private memory the VMM can not write anyway. */
+		/* To private memory the VMM cannot write anyway. */
 		if (machine.is_private && attacks[i].program == program_doorbell)
 			continue;
 		make_attack(&attacks[i]);
@@ -279,7 +279,7 @@ static void choose_targets(void)
 	targets[TEXT].gpa = locate(align_to_line(symbol("machine_kexec")), 0);
 	targets[RODATA].gpa = locate(symbol("sys_call_table") +
 				     UNUSED_SYSCALL * sizeof(__u64), 0);
-	/* As good as any data: nobody writes to it. */
+	/* As good as any data: it is never written. */
 	targets[DATA].gpa = locate(bugs, symbol("__stop___bug_table") - bugs);
 
 	/* An instruction that lies in both pages, and a RET. */

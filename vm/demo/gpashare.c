@@ -4,12 +4,12 @@
  *
  * A guest whose memory is private shares a page with its VMM by the hypercall
  * KVM_HC_MAP_GPA_RANGE, which only the kernel may make.  This module makes it on a
- * program's behalf, for memory that it allocated itself: a program can not make
+ * program's behalf, for memory that it allocated itself: a program cannot make
  * the kernel's own pages shared.
  *
  * A conversion loses the contents of the page.  A buffer belongs to one open
  * file and lives until that and all mappings of it are gone; gpashare->lock makes
- * its allocation and conversions happen one at a time.  A page that can not be
+ * its allocation and conversions happen one at a time.  A page that cannot be
  * made private again is never given back to the kernel, which would keep data in
  * it, but leaked.
  */
@@ -39,7 +39,7 @@ static size_t buffer_size(const struct gpashare *share)
 	return share->pages ? PAGE_SIZE << share->order : 0;
 }
 
-/* Modules can not ask kvm_para_has_feature(). */
+/* Modules cannot ask kvm_para_has_feature(). */
 static bool has_map_gpa_range(void)
 {
 	u32 base = hypervisor_cpuid_base("KVMKVMKVM\0\0\0", 0);
@@ -85,7 +85,7 @@ static int gpashare_release(struct inode *inode, struct file *file)
 	if (share->pages)
 		ret = map_gpa_range(page_to_phys(share->pages), size, true);
 	if (ret && ret != -EOPNOTSUPP)
-		pr_err("gpashare: leaking %zu bytes that can not be made private: %d\n",
+		pr_err("gpashare: leaking %zu bytes that cannot be made private: %d\n",
 		       size, ret);
 	else if (share->pages)
 		__free_pages(share->pages, share->order);

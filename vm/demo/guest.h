@@ -31,7 +31,7 @@ extern unsigned int checks, failures;
 
 void say(const char *fmt, ...) __printf(1, 2);
 bool check(bool ok, const char *fmt, ...) __printf(2, 3);
-/* Without this the demo can not go on. */
+/* Without this the demo cannot go on. */
 void must(bool ok, const char *what);
 noreturn void leave(void);
 __u64 random_word(void);

@@ -28,7 +28,7 @@
 
 #include "rogue.h"
 
-/* Nobody is there: reads as ones. */
+/* There is no device: reads as ones. */
 #define EMPTY_PORT	0x5a8
 #define RET		0xc3
 

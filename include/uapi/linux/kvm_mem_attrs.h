@@ -122,7 +122,7 @@ struct kvm_memory_attributes_extent {
  * The extents are returned in ascending order, touch one another, cover the
  * range without gaps and are clipped to it.  Neighbours always differ.  When
  * the array is full the call succeeds with @size not zero: call again with
- * @nr_extents set anew and everything else left as it was returned.
+ * @nr_extents set again and everything else left as it was returned.
  *
  * At most 65536 extents are returned by one call, whatever @nr_extents says.
  *
@@ -261,7 +261,7 @@ struct kvm_userspace_memory_region2 {
 
 /**
  * struct kvm_create_guest_memfd - argument of KVM_CREATE_GUEST_MEMFD
- * @size: size in bytes, a multiple of the page size, not zero, fixed for good
+ * @size: size in bytes, a multiple of the page size, not zero, cannot be changed later
  * @flags: zero, or KVM_GUEST_MEMFD_* flags that were enabled
  * @reserved: ignored, as in mainline; zero it
  *

@@ -138,7 +138,7 @@ struct serial {
 enum end_reason {
 	END_NONE,
 	END_RESET,		/* the guest asked for a reset */
-	END_CRASH,		/* triple fault, or KVM can not go on */
+	END_CRASH,		/* triple fault, or KVM cannot go on */
 	END_TIMEOUT,
 	END_HOST,		/* a vCPU's ioctl failed */
 };
@@ -235,17 +235,17 @@ struct vm {
 	double seconds;
 };
 
-/* util.c: every failure says what was tried, why it failed, what mends it */
+/* util.c: every failure says what was tried, why it failed, what fixes it */
 __printf(2, 3)
 noreturn void die(enum status status, const char *fmt, ...);
 int checked_ioctl(int fd, unsigned long request, unsigned long arg,
-		  const char *name, const char *mend);
+		  const char *name, const char *fix);
 double now_seconds(void);
 bool range_within(__u64 start, __u64 size, __u64 limit);
 
-/* An ioctl that must not fail: ends the program with its name and @mend. */
-#define must_ioctl(fd, request, arg, mend) \
-	checked_ioctl(fd, request, (unsigned long)(arg), #request, mend)
+/* An ioctl that must not fail: ends the program with its name and @fix. */
+#define must_ioctl(fd, request, arg, fix) \
+	checked_ioctl(fd, request, (unsigned long)(arg), #request, fix)
 
 /* options.c */
 void parse_options(struct options *opt, int argc, char **argv);

@@ -105,7 +105,7 @@ static void read_setup_header(const struct file *kernel,
 		    kernel->name, hdr->version >> 8, hdr->version & 0xff);
 	if (!hdr->relocatable_kernel)
 		die(STATUS_USAGE,
-		    "%s: not relocatable, but it can not be loaded where it wants to run: build it with CONFIG_RELOCATABLE",
+		    "%s: not relocatable, but it cannot be loaded where it wants to run: build it with CONFIG_RELOCATABLE",
 		    kernel->name);
 }
 

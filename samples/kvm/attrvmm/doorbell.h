@@ -74,7 +74,7 @@ struct doorbell_verdict {
 	char text[DOORBELL_TEXT];	/* key=value words, one line */
 };
 
-/* What the VMM can not find out by itself.  All of it whole pages. */
+/* What the VMM cannot find out by itself.  All of it whole pages. */
 struct doorbell_harden {
 	__u64 user_gpa;		/* data of programs: never to be executed */
 	__u64 user_size;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * attrvmm - protect the guest's kernel from whoever has taken over the guest
+ * attrvmm - protect the guest's kernel from an attacker in the guest
  *
  * Once the guest says that it is up, these lose rights, in one ioctl:
  *
  *   text, rodata   NW        found from the kernel's image (image.c)
  *   data           NX        of the kernel, likewise
  *   user           NX        of a program, which says where its data is
- *   secret         NR NW NX  a page of a program: from now on nobody's
+ *   secret         NR NW NX  a page of a program: no access from now on
  *
  * The guest's page tables have nothing to do with it: whatever root in the guest
  * maps there, and whichever vCPU makes the access, or KVM on its behalf, the page is
@@ -20,7 +20,7 @@
  * With nested paging the CPU writes to page tables while it walks them, so a page
  * table in a page that is NW makes each walk exit.  Linux has its own in data.
  *
- * harden.lock is held while the attributes change.  Whoever meets one waits for it
+ * harden.lock is held while the attributes change.  An access that meets one waits for it
  * in note_refusal(), and so finds all ranges there.
  */
 #include <errno.h>
@@ -48,7 +48,7 @@ void harden_init(struct vm *vm)
 	pvmsr_offer(vm);
 }
 
-/* What a page that nobody may write to holds now, where the VMM can see it. */
+/* What a page that must not be written holds now, where the VMM can see it. */
 static unsigned char *copy_range(struct vm *vm, const struct protected_range *range)
 {
 	unsigned char *hva, *copy;
@@ -138,7 +138,7 @@ static void protect(struct vm *vm)
 	}
 	update_attributes(vm, updates, harden->nr_ranges);
 
-	/* Only now can nobody change them any more. */
+	/* From now on nothing can change them. */
 	for (i = 0; i < harden->nr_ranges; i++)
 		harden->range[i].copy = copy_range(vm, &harden->range[i]);
 }
@@ -183,7 +183,7 @@ int harden_guest(struct vcpu *vcpu, const struct doorbell_harden *known)
 
 /*
  * The page of secrets, back to the guest: it can then look whether it is as it was.
- * Nobody who protects a page for real would do so because the guest asks.
+ * A VMM that protects a page for real would not do so because the guest asks.
  */
 int release_secret(struct vm *vm)
 {
@@ -236,7 +236,7 @@ __u64 count_protected_pages(const struct vm *vm)
 	return pages;
 }
 
-/* Of all pages that nobody may write to, and that can be compared: @compared. */
+/* Of all pages that must not be written, and that can be compared: @compared. */
 __u64 count_changed_pages(struct vm *vm, __u64 *compared)
 {
 	const struct protected_range *range;

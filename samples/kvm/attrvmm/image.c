@@ -12,7 +12,7 @@
  *      have that address in its text, the one is right where RAM holds the text
  *      of the image.  Not all of it: Linux patches itself when it boots.
  *
- * Private RAM can not be compared.  Then the kernel must be where the image says,
+ * Private RAM cannot be compared.  Then the kernel must be where the image says,
  * in virtual as in physical memory ("nokaslr").
  */
 #include <elf.h>

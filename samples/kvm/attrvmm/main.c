@@ -5,7 +5,7 @@
  *
  * It boots a Linux kernel with in-kernel interrupt controllers and timer, a serial
  * console and as many vCPUs as asked.  RAM above a boundary is private from the
- * start: the guest uses it as any other RAM, nobody else can reach it.  The guest
+ * start: the guest uses it as any other RAM, nothing else can reach it.  The guest
  * may have pages converted, by the hypercall KVM_HC_MAP_GPA_RANGE.  With --harden
  * pages lose the right to be read, written or executed once the guest is up.
  *
@@ -18,7 +18,7 @@
  *   doorbell.c   a guest program talks to the VMM through a shared page
  *   search.c     attack: look for the guest's data
  *   harden.c     protection of the guest's kernel; image.c: where that is
- *   policy.c     what happens to who meets the protection
+ *   policy.c     what happens on an access that is protected against
  *   pvmsr.c      structures that the guest shares with KVM
  *   attack.c     attacks that the guest announces, to show the protection
  *   report.c     what is printed

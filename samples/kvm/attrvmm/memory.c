@@ -144,7 +144,7 @@ static int create_guest_memfd(const struct vm *vm)
 
 	if (memfd.flags)
 		must_ioctl(vm->fd, KVM_ENABLE_CAP, &cap,
-			   "this kernel can not back private memory so: give another --private-backing (hidden needs KVM built in)");
+			   "this kernel cannot back private memory so: give another --private-backing (hidden needs KVM built in)");
 	return must_ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &memfd,
 			  "the size must be a multiple of the page size; is there memory and a free file descriptor?");
 }

@@ -15,7 +15,7 @@ static const char usage[] =
 "usage: attrvmm --kernel BZIMAGE [option...]\n"
 "\n"
 "Boot a Linux kernel in a small KVM machine whose RAM may be private: memory\n"
-"that the guest uses and that nobody else on the host can map or read.\n"
+"that the guest uses and that no other program on the host can map or read.\n"
 "\n"
 "  --kernel FILE         bzImage, booted through the 64-bit protocol\n"
 "  --initrd FILE         its initramfs\n"
@@ -25,7 +25,7 @@ static const char usage[] =
 "  --vm-type TYPE        sw-protected: a VM with private memory; default: an\n"
 "                        ordinary one (sw-protected)\n"
 "  --private-above MIB   RAM from here on starts out private (16); kernel and\n"
-"                        initramfs are loaded below, as nobody but the guest\n"
+"                        initramfs are loaded below, as only the guest\n"
 "                        can write to private memory\n"
 "  --shared-backing B    anon, tmpfs or hugetlb: what backs shared pages (anon)\n"
 "  --private-backing B   4k, 2m (2 MiB where possible), 4k-hidden or 2m-hidden\n"
@@ -47,7 +47,7 @@ static const char usage[] =
 "program by a reset (reboot -f).\n"
 "\n"
 "Exit status: 0 the guest ended well, 1 it crashed, hung or reported a fault,\n"
-"2 wrong usage, 3 the host refused something; one line then says what mends it.\n";
+"2 wrong usage, 3 the host refused something; one line then says what fixes it.\n";
 
 enum option_id {
 	OPT_KERNEL = 1, OPT_INITRD, OPT_APPEND, OPT_MEM, OPT_CPUS, OPT_VM_TYPE,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * attrvmm - what happens to who makes an access that is protected against
+ * attrvmm - what happens on an access that is protected against
  *
  * KVM enforces, the VMM decides.  An exit with KVM_EXIT_MEMORY_FAULT leaves the
  * vCPU on the instruction, with nothing done.  A VMM may then
@@ -13,7 +13,7 @@
  *
  * This one knows no good reason.  It refuses with #GP, as that names no address of
  * which the guest's kernel would think that it could be mapped; and it stops when
- * the guest can not take an exception, or does not learn.
+ * the guest cannot take an exception, or does not learn.
  *
  * Linux patches its own text while it runs: static keys, tracing, kprobes.  After
  * --harden that is an attack like any other, and ends with an oops, so the guest
@@ -80,7 +80,7 @@ static void inject_gp(struct vcpu *vcpu, __u64 gpa)
 	if (events.exception.injected || events.interrupt.injected ||
 	    events.nmi.injected) {
 		vm_end(vcpu->vm, END_CRASH,
-		       "vCPU %u: the guest can not take an event without the protected page %#llx",
+		       "vCPU %u: the guest cannot take an event without the protected page %#llx",
 		       vcpu->id, gpa);
 		return;
 	}
@@ -96,7 +96,7 @@ void refused_access(struct vcpu *vcpu, __u64 gpa, __u64 access)
 {
 	if (!vcpu->vm->opt.harden) {
 		vm_end(vcpu->vm, END_HOST,
-		       "KVM_EXIT_MEMORY_FAULT: %#llx is protected, and nobody asked for it: a kernel bug",
+		       "KVM_EXIT_MEMORY_FAULT: %#llx is protected, but no protection was asked for: a kernel bug",
 		       gpa);
 		return;
 	}

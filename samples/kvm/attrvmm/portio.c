@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * attrvmm - I/O ports: who is behind which
+ * attrvmm - I/O ports: which device has which
  *
- * Ports that nobody answers read as ones, as on an empty bus.
+ * Ports without a device read as ones, as on an empty bus.
  */
 #include <string.h>
 #include <time.h>

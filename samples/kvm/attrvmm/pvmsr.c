@@ -4,8 +4,8 @@
  *
  * By writing an MSR the guest names a page, and from then on KVM writes there by
  * itself.  A protected page stays as it is: KVM leaves out the update.  That is no
- * access of a guest instruction, so there is no exit; who wants to know has to
- * watch the MSRs.
+ * access of a guest instruction, so there is no exit.  To learn of it, a VMM has
+ * to watch the MSRs.
  *
  * The filter makes each guest write of them exit.  It is noted, if the page is
  * protected, and then passed on all the same: it is KVM that holds the line.

@@ -82,7 +82,7 @@ void report_start(const struct vm *vm)
 
 void report_leftover(__u64 gpa, __u64 size, bool to_private, int error)
 {
-	say("%#llx, %#llx bytes: now %s, but its %s copy can not be freed: %s",
+	say("%#llx, %#llx bytes: now %s, but its %s copy cannot be freed: %s",
 	    gpa, size, to_private ? "private" : "shared",
 	    to_private ? "shared" : "private", strerror(error));
 }

@@ -62,7 +62,7 @@ static void update_line(struct serial *serial)
 
 static void transmit(struct serial *serial, __u8 value)
 {
-	/* A console nobody reads is no reason to stop the machine. */
+	/* A console that is not read is no reason to stop the machine. */
 	while (write(serial->out_fd, &value, 1) < 0 && errno == EINTR)
 		;
 	serial->thr_empty = false;

@@ -26,12 +26,12 @@ void die(enum status status, const char *fmt, ...)
 }
 
 int checked_ioctl(int fd, unsigned long request, unsigned long arg,
-		  const char *name, const char *mend)
+		  const char *name, const char *fix)
 {
 	int ret = ioctl(fd, request, arg);
 
 	if (ret < 0)
-		die(STATUS_HOST, "%s: %s: %s", name, strerror(errno), mend);
+		die(STATUS_HOST, "%s: %s: %s", name, strerror(errno), fix);
 	return ret;
 }
 

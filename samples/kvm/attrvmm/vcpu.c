@@ -103,7 +103,7 @@ static void adjust_cpuid(const struct vcpu *vcpu, struct kvm_cpuid_entry2 *entry
 		entry->ecx = id_bits(cpus) << 12 | (cpus - 1);
 		break;
 	case KVM_CPUID_FEATURES:
-		/* KVM leaves it to whoever serves the hypercall. */
+		/* KVM leaves it to the program that serves the hypercall. */
 		if (vcpu->vm->hypercall_exits)
 			entry->eax |= 1U << KVM_FEATURE_HC_MAP_GPA_RANGE;
 		break;
@@ -262,7 +262,7 @@ static void hypercall(struct vm *vm, struct kvm_run *run)
 /*
  * KVM wanted the page to be of the other kind, private or shared.  If it is of that
  * kind by now, another vCPU met it too and had it converted: then enter again.  But
- * if nothing was converted since this vCPU entered, then KVM can not provide the
+ * if nothing was converted since this vCPU entered, then KVM cannot provide the
  * page, and would exit for ever.
  */
 static void wrong_kind(struct vcpu *vcpu, bool to_private)
@@ -284,14 +284,14 @@ static void wrong_kind(struct vcpu *vcpu, bool to_private)
 	    atomic_load(&vm->ram.conversions) != vcpu->entry_conversions)
 		return;
 	if (is_private == to_private)
-		vm_end(vm, END_HOST, "KVM_RUN: %s page %#llx can not be provided: is memory short?",
+		vm_end(vm, END_HOST, "KVM_RUN: %s page %#llx cannot be provided: is memory short?",
 		       kind, gpa);
 	else if (!vm->opt.convert_on_fault)
 		vm_end(vm, END_CRASH, "%s access to %s page %#llx, and --on-fault is stop",
 		       kind, to_private ? "shared" : "private", gpa);
 	else if (convert_range(vm, gpa, run->memory_fault.size, to_private))
 		vm_end(vm, END_HOST,
-		       "KVM_SET_MEMORY_ATTRIBUTES: page %#llx can not become %s: is memory short?",
+		       "KVM_SET_MEMORY_ATTRIBUTES: page %#llx cannot become %s: is memory short?",
 		       gpa, kind);
 }
 

@@ -39,7 +39,7 @@ static void open_kvm(struct vm *vm)
 	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (vm->kvm_fd < 0)
 		die(STATUS_HOST,
-		    "/dev/kvm: %s: load kvm_amd or kvm_intel, or run as a user who may use it",
+		    "/dev/kvm: %s: load kvm_amd or kvm_intel, or run as a user that may use it",
 		    strerror(errno));
 
 	version = must_ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0,
@@ -150,7 +150,7 @@ void vm_create(struct vm *vm)
 	create_irqchip(vm);
 }
 
-/* The first reason stands.  Whoever waits in vm_wait() then stops the vCPUs. */
+/* The first reason stands.  The thread in vm_wait() then stops the vCPUs. */
 void vm_end(struct vm *vm, enum end_reason reason, const char *fmt, ...)
 {
 	struct end *end = &vm->end;

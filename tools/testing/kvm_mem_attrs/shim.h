@@ -187,7 +187,7 @@ static inline bool list_empty(const struct list_head *list)
 	return list->next == list;
 }
 
-/* spinlock.h: writers are serialised by the tests; what counts is who holds it */
+/* spinlock.h: writers are serialised by the tests; what counts is the holder */
 typedef struct {
 	int held;
 } spinlock_t;

@@ -41,7 +41,7 @@
 #include "vmx.h"
 
 /*
- * Without VMXON there is no L2, and later on pages are looked up anew anyway, but
+ * Without VMXON there is no L2, and later on pages are looked up again anyway, but
  * for the enlightened VMCS, which is still there when SMM is left.
  */
 bool nested_vmx_uses_l1_pages(struct kvm_vcpu *vcpu)
@@ -82,7 +82,7 @@ static bool pages_allowed(struct kvm_vcpu *vcpu)
 }
 
 /*
- * Look the enlightened VMCS up anew.  If it is there it is in use, if not that may
+ * Look the enlightened VMCS up again.  If it is there it is in use, if not that may
  * be noted as a refused access.  May sleep.
  */
 static bool reload_evmcs(struct kvm_vcpu *vcpu)

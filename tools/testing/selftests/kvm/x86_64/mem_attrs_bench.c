@@ -273,7 +273,7 @@ static uint64_t set(struct vm *vm, uint64_t gpa, uint64_t size, uint64_t attrs)
 	return t;
 }
 
-/* VMs to compare: nothing set, and one page protected that nobody touches. */
+/* VMs to compare: nothing set, and one page protected that is never touched. */
 static struct vm vm_create_plain(void)
 {
 	return vm_create(PROTECTED_SIZE, false);

@@ -5,7 +5,7 @@
  *
  * Accesses: a guest instruction touches a private page that has no private
  * backing.  KVM_RUN fails with EFAULT, the exit names the page, and RIP is
- * still on the instruction.  The VMM mends it, either by making the page
+ * still on the instruction.  The VMM fixes it, either by making the page
  * shared or by providing a guest_memfd, and the same instruction then completes
  * exactly once.  Each instruction runs natively and, where KVM allows, through
  * KVM's emulator.
@@ -26,7 +26,7 @@
 #define SLOT_GPA	(4096 * MB)
 #define SLOT_SIZE	(4 * MB)
 
-/* Two neighbouring pages: GOOD is backed, BAD not until the VMM mends it. */
+/* Two neighbouring pages: GOOD is backed, BAD not until the VMM fixes it. */
 #define GOOD_GPA	(SLOT_GPA + 2 * MB - PG)
 #define BAD_GPA		(GOOD_GPA + PG)
 
@@ -126,7 +126,7 @@ static u64 touch_split_load(u64 bad)
 	return value;
 }
 
-/* What a load or a read-modify-write finds depends on how BAD was mended. */
+/* What a load or a read-modify-write finds depends on how BAD was fixed. */
 #define SHARED_BYTE	0x11
 #define SHARED_WORD	0x1111111111111111ull
 #define GOOD_BYTE	0x22
@@ -161,8 +161,8 @@ static void guest_touch(u64 (*insn)(u64), u64 emulated)
 	GUEST_DONE();
 }
 
-/* The private backing of BAD stays a hole until the page is mended so. */
-enum mend { MEND_SHARED, MEND_PRIVATE };
+/* The private backing of BAD stays a hole until the page is fixed so. */
+enum fix { MEND_SHARED, MEND_PRIVATE };
 
 /* A memslot without guest_memfd, part of it private all the same. */
 static struct kvm_vm *create_unbacked(struct kvm_vcpu **vcpu, void *guest_code,
@@ -187,7 +187,7 @@ static bool shared_untouched(struct private_slot *s)
 	return mem_is_filled(private_slot_hva(s, BAD_GPA), SHARED_BYTE, PG);
 }
 
-static void test_touch(const struct touch *t, bool emulated, enum mend mend)
+static void test_touch(const struct touch *t, bool emulated, enum fix fix)
 {
 	const char *how = emulated ? "emulated" : "native";
 	struct private_slot s, unbacked;
@@ -211,7 +211,7 @@ static void test_touch(const struct touch *t, bool emulated, enum mend mend)
 	/* Asked again nothing has changed. */
 	vcpu_expect_memory_fault(vcpu, KVM_MEMORY_EXIT_FLAG_PRIVATE, BAD_GPA);
 
-	if (mend == MEND_SHARED) {
+	if (fix == MEND_SHARED) {
 		vm_set_shared(vm, BAD_GPA, PG);
 		should = t->shared_result;
 	} else {
@@ -224,9 +224,9 @@ static void test_touch(const struct touch *t, bool emulated, enum mend mend)
 		    "%s, %s: the instruction should complete", t->name, how);
 	TEST_ASSERT(uc.args[2] == should,
 		    "%s, %s, made %s: the result should be %#lx, is %#lx",
-		    t->name, how, mend == MEND_SHARED ? "shared" : "private",
+		    t->name, how, fix == MEND_SHARED ? "shared" : "private",
 		    should, uc.args[2]);
-	TEST_ASSERT(mend == MEND_SHARED || shared_untouched(&s),
+	TEST_ASSERT(fix == MEND_SHARED || shared_untouched(&s),
 		    "%s, %s: the shared page should be left alone", t->name,
 		    how);
 

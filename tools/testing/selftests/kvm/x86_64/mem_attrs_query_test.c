@@ -395,7 +395,7 @@ static void test_update_progress(struct kvm_vm *vm)
 		u[2] = (typeof(u[0])) { PG, PG, P, 0 };
 		ret = update(vm, u, 4, &done);
 		TEST_ASSERT(!ret && done == 4,
-			    "The mended call should go on, rc: %i errno: %i done: %u",
+			    "The fixed call should go on, rc: %i errno: %i done: %u",
 			    ret, errno, done);
 		ASSERT_EQ(vm_get_memory_attributes(vm, PG), P);
 		ASSERT_EQ(vm_get_memory_attributes(vm, 32 * PG), P);

@@ -173,7 +173,7 @@ static void convert(unsigned int *seed)
 		sum = checksum(gpa, size);
 		sched_yield();
 		TEST_ASSERT(sum == checksum(gpa, size),
-			    "Nobody should write to the shared copy of [%#lx, %#lx) once it is private",
+			    "Nothing should write to the shared copy of [%#lx, %#lx) once it is private",
 			    gpa, gpa + size);
 	}
 	atomic_fetch_add(&conversions, 1);

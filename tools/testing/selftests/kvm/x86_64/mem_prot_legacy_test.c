@@ -372,7 +372,7 @@ static void test_load(const char *name, enum insn insn)
 	expect_done();
 	expect_cr3(PDPT_B);
 
-	/* Nobody writes there, but that NPT's walks count as writes. */
+	/* No write goes there.  But NPT's walks count as writes. */
 	start_load(insn);
 	protect(PDPT_B, NW);
 	if (npt) {

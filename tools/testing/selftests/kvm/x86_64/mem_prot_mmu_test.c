@@ -371,7 +371,7 @@ static void set_logging(bool on)
 
 /*
  * @take returns what was written since it was called last; from then on the next
- * write to each page is reported anew.
+ * write to each page is reported again.
  */
 static void protect_logged(u64 (*take)(void))
 {
@@ -760,7 +760,7 @@ static void test_running(void)
 {
 	int i;
 
-	/* Who sets attributes on the vCPU's only CPU finds it out of the guest. */
+	/* With one CPU, the vCPU is out of the guest while attributes are set. */
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2) {
 		pr_info("vCPUs in the guest: this needs two CPUs\n");
 		return;

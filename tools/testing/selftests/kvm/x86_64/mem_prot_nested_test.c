@@ -50,8 +50,8 @@ enum request {
 	REFUSE,		/* the next access; protection is lifted afterwards */
 	PROTECT,	/* the page must not change from now on */
 	LIFT,		/* until now */
-	WITHHOLD,	/* L2 can not go on; protection is lifted afterwards */
-	SAVE_STATE,	/* L1's state can not be saved; the same */
+	WITHHOLD,	/* L2 cannot go on; protection is lifted afterwards */
+	SAVE_STATE,	/* L1's state cannot be saved; the same */
 };
 
 static bool forced;	/* KVM can be told to emulate */
@@ -427,7 +427,7 @@ static void l1_vmx_msr_bitmap(struct vmx_pages *vmx)
 
 /*
  * The CPU keeps L2's task priority in the virtual-APIC page without asking
- * anybody, so L2 can not run while the page may not be written.
+ * anybody, so L2 cannot run while the page may not be written.
  */
 static void set_cr8(u64 value)
 {

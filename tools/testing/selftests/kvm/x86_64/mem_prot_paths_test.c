@@ -145,7 +145,7 @@ static void guest_forced_cmpxchg(void)
 	expect(peek(P0), WORD2);
 	expect(rax, WORD2);
 
-	/* Over a page edge KVM can not exchange atomically. */
+	/* Over a page edge KVM cannot exchange atomically. */
 	poke(P1 - 4, WORD);
 	refuse(P0, NW, EXIT_W);
 	asm volatile(FORCED_AT("lock cmpxchgq %2, (%1)")
@@ -417,7 +417,7 @@ static void execute(u64 at)
 	expect(call_code(insn_forced ? at - sizeof(fep_code) : at), CODE_RESULT);
 }
 
-/* Code is put there anew as Bochs keeps decoded what was executed. */
+/* Code is put there again as Bochs keeps decoded what was executed. */
 static void fetch_over_edge(u64 attrs)
 {
 	put_code(CODE2 - 2);

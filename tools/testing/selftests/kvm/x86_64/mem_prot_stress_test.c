@@ -63,7 +63,7 @@ static u64 last[MAX_VCPUS][NR_PAGES];
 static u64 executed[MAX_VCPUS][NR_PAGES];
 
 static bool forced;		/* KVM can be told to emulate */
-static bool may_execute;	/* KVM can not emulate code that is not there */
+static bool may_execute;	/* KVM cannot emulate code that is not there */
 
 /* incq (%rdi); ret */
 static const u8 code[] = { 0x48, 0xff, 0x07, 0xc3 };

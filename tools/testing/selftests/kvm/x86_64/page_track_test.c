@@ -521,7 +521,7 @@ static bool vm_exists(const char *dir)
 	return !access(dir, F_OK);
 }
 
-/* Who goes first, the VM or its tracker. */
+/* Which goes first, the VM or its tracker. */
 static void test_teardown(void)
 {
 	struct machine m;

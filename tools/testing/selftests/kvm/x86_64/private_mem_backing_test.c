@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What backs private memory: 2 MiB folios and single pages, holes in them, and
- * who owns what.
+ * the table of owners.
  *
  * KVM's statistic pages_2m tells how memory is mapped, st_blocks how much of it
  * there is, and a table that a debug kernel keeps tells how it is owned, which

@@ -201,7 +201,7 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE_PROTECTED_VM();
 	supported = kvm_check_cap(KVM_CAP_GUEST_MEMFD_BACKING_FLAGS);
 	__TEST_REQUIRE(supported & KVM_GUEST_MEMFD_NO_DIRECT_MAP,
-		       "KVM can not change the direct map here");
+		       "KVM cannot change the direct map here");
 
 	seed = rdtsc();
 	test_search(0);

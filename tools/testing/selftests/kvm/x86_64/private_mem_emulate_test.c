@@ -235,7 +235,7 @@ static void guest_walk_read(void)
 	GUEST_DONE();
 }
 
-/* Nobody but KVM's software walk uses the address: it sets A and D. */
+/* Only KVM's software walk uses the address: it sets A and D. */
 static void guest_walk_write(void)
 {
 	build_far_tables(P0, 0);

@@ -2,7 +2,7 @@
 /*
  * A hardware memory error in private memory.
  *
- * The page stays where it is, so that nobody takes fresh zeroes for the data that
+ * The page stays where it is, so that fresh zeroes are not taken for the data that
  * is lost: accesses end with EHWPOISON until a hole is punched there.  The pages
  * around it do not notice, also if they are part of the same 2 MiB.
  *

@@ -167,7 +167,7 @@ static inline bool is_hugetlb(enum vm_mem_backing_src_type src)
 void require_hugetlb_pages(unsigned long nr);
 
 /*
- * The table of who owns private memory, in kernels that have one, else 0: a
+ * The table of owners of private memory, in kernels that have one, else 0: a
  * count by its name in debugfs; and have the @n-th allocation from now on fail.
  */
 bool has_owner_table(void);
