@@ -39,7 +39,7 @@
  * VM types, the argument of KVM_CREATE_VM on x86.
  *
  * KVM_X86_SW_PROTECTED_VM takes private memory but relies on no hardware to
- * protect it: KVM itself keeps everybody but the guest away.
+ * protect it: KVM itself gives only the guest access to it.
  */
 #define KVM_X86_DEFAULT_VM		0
 #define KVM_X86_SW_PROTECTED_VM		1

@@ -8,7 +8,7 @@
  *   doorbell_lock     the service of one doorbell message at a time; verdict,
  *                     searches and what search.c keeps
  *   harden.lock       struct harden: the protected ranges, refusals, the attack
- *                     that is going on; that no conversion touches such a range
+ *                     that is going on
  *   ram.convert_lock  the conversion of guest pages: the order in which the
  *                     attributes and both backings change, ram.pages[], the
  *                     counters of struct ram
@@ -77,6 +77,7 @@ struct options {
 
 #define PAGE_PRIVATE	_BITUL(0)	/* now backed by the guest_memfd */
 #define PAGE_CONVERTED	_BITUL(1)	/* was converted at least once */
+#define PAGE_PINNED	_BITUL(2)	/* must not be converted */
 
 /* One memslot: a run of RAM with both of its backings. */
 struct ram_region {
@@ -262,7 +263,9 @@ void vm_wait(struct vm *vm);
 void memory_init(struct vm *vm);
 void *gpa_to_hva(struct ram *ram, __u64 gpa, __u64 size);
 void *shared_gpa_to_hva(struct ram *ram, __u64 gpa, __u64 size);
-int convert_range(struct vm *vm, __u64 gpa, __u64 size, bool to_private);
+int convert_range(struct vm *vm, __u64 gpa, __u64 size, bool to_private,
+		  int *leftover);
+void pin_pages(struct ram *ram, __u64 gpa, __u64 size, bool pin);
 __u64 private_backed_pages(const struct ram *ram);
 
 /* boot.c, mptable.c */

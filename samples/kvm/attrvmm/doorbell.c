@@ -74,6 +74,21 @@ static int serve_search(struct vm *vm, struct doorbell_search *search)
 	return 0;
 }
 
+/*
+ * The MSRs are watched from the moment on at which pages are protected.  A write that
+ * another vCPU makes in between is not noted, but KVM leaves out its update as well.
+ */
+static int serve_harden(struct vcpu *vcpu, const struct doorbell_harden *known)
+{
+	int ret = harden_guest(vcpu, known);
+
+	if (ret)
+		return ret;
+	pvmsr_watch(vcpu->vm);
+	report_harden(vcpu->vm);
+	return 0;
+}
+
 static int serve_verdict(struct vm *vm, const struct doorbell_verdict *verdict)
 {
 	vm->verdict.given = true;
@@ -101,7 +116,7 @@ static int serve(struct vcpu *vcpu, struct doorbell_msg *msg)
 	case DOORBELL_VERDICT:
 		return serve_verdict(vm, &msg->verdict);
 	case DOORBELL_HARDEN:
-		return harden_guest(vcpu, &msg->harden);
+		return serve_harden(vcpu, &msg->harden);
 	case DOORBELL_ATTACK:
 		return attack_begins(vm, &msg->attack);
 	case DOORBELL_ATTACKED:

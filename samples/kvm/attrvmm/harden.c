@@ -20,6 +20,9 @@
  * With nested paging the CPU writes to page tables while it walks them, so a page
  * table in a page that is NW makes each walk exit.  Linux has its own in data.
  *
+ * A protected page is pinned first: a conversion would take its contents and its
+ * protection away.
+ *
  * harden.lock is held while the attributes change.  An access that meets one waits for it
  * in note_refusal(), and so finds all ranges there.
  */
@@ -45,7 +48,6 @@ void harden_init(struct vm *vm)
 		die(STATUS_HOST,
 		    "KVM_CAP_MEMORY_ATTRIBUTES: mask %#llx lacks NR, NW or NX, which --harden is made of: boot a kernel that has them",
 		    vm->attributes);
-	pvmsr_offer(vm);
 }
 
 /* What a page that must not be written holds now, where the VMM can see it. */
@@ -135,6 +137,7 @@ static void protect(struct vm *vm)
 			.size = range->size,
 			.set = range->attributes,
 		};
+		pin_pages(&vm->ram, range->gpa, range->size, true);
 	}
 	update_attributes(vm, updates, harden->nr_ranges);
 
@@ -165,9 +168,7 @@ static int harden_locked(struct vcpu *vcpu, const struct doorbell_harden *known)
 	}
 
 	protect(vm);
-	pvmsr_watch(vm);
 	vm->harden.done = true;
-	report_harden(vm);
 	return 0;
 }
 
@@ -200,6 +201,7 @@ int release_secret(struct vm *vm)
 		update.address = secret->gpa;
 		update_attributes(vm, &update, 1);
 		secret->attributes = 0;
+		pin_pages(&vm->ram, secret->gpa, secret->size, false);
 		ret = 0;
 	}
 	pthread_mutex_unlock(&vm->harden.lock);

@@ -93,6 +93,8 @@ int main(int argc, char **argv)
 	parse_options(&vm.opt, argc, argv);
 	vm_create(&vm);
 	harden_init(&vm);
+	if (vm.opt.harden)
+		pvmsr_offer(&vm);
 	memory_init(&vm);
 	load_guest(&vm, &entry);
 	serial_init(&vm);

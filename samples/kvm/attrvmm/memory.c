@@ -2,7 +2,8 @@
 /*
  * attrvmm - guest RAM and the conversion of its pages
  *
- * RAM has two backings of equal size, and every memslot is bound to both:
+ * Guest RAM consists of one or two regions; each is a memslot.  RAM has two backings
+ * of equal size, and every memslot is bound to both:
  *
  *   shared    ram.hva, memory of this process: what the VMM can see
  *   private   ram.memfd, a guest_memfd: can neither be mapped nor read
@@ -16,8 +17,12 @@
  * round a vCPU could fault it right back in.  Contents are not carried over: the
  * guest reads zeros, or what the VMM left in a shared page, from then on.
  *
- * convert_lock serialises conversions, so that attribute, backings and
- * ram.pages[] agree whenever it is free.  RAM lives as long as the process.
+ * A page can be pinned: it is then not converted, as long as another part of the
+ * VMM needs it to stay as it is.
+ *
+ * convert_lock serialises conversions and protects ram.pages[] and the counters, so
+ * that attribute, backings and ram.pages[] agree whenever it is free.  RAM lives as
+ * long as the process.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -287,7 +292,7 @@ static int discard_shared(const struct ram *ram, __u64 offset, __u64 size)
 }
 
 static int convert_locked(struct vm *vm, __u64 gpa, __u64 offset, __u64 size,
-			  bool to_private)
+			  bool to_private, int *leftover)
 {
 	struct ram *ram = &vm->ram;
 	__u64 pages;
@@ -310,33 +315,69 @@ static int convert_locked(struct vm *vm, __u64 gpa, __u64 offset, __u64 size,
 	/* The guest has what it wants: a failure here only costs memory. */
 	if (to_private ? discard_shared(ram, offset, size) :
 			 discard_private(ram, offset, size))
-		report_leftover(gpa, size, to_private, errno);
+		*leftover = errno;
 	return 0;
+}
+
+static bool is_pinned(const struct ram *ram, __u64 offset, __u64 size)
+{
+	__u64 end = (offset + size + PAGE_SIZE - 1) >> PAGE_SHIFT, i;
+
+	for (i = offset >> PAGE_SHIFT; i < end; i++) {
+		if (ram->pages[i] & PAGE_PINNED)
+			return true;
+	}
+	return false;
 }
 
 /*
  * Convert a range that the guest named, so nothing about it is taken for
- * granted.  A protected page stays as it is: its contents would be lost, and with
- * KVM_SET_MEMORY_ATTRIBUTES, which replaces all the bits, its protection too.
- * Returns 0 or a negative errno, with nothing changed.
+ * granted.  Returns 0 or a negative errno, with nothing changed: -EPERM if a page
+ * is pinned.  @leftover is set to an errno if the old backing could not be freed,
+ * and to 0 otherwise.
  */
-int convert_range(struct vm *vm, __u64 gpa, __u64 size, bool to_private)
+int convert_range(struct vm *vm, __u64 gpa, __u64 size, bool to_private,
+		  int *leftover)
 {
 	unsigned char *hva = gpa_to_hva(&vm->ram, gpa, size);
+	struct ram *ram = &vm->ram;
 	int ret = -EINVAL;
 
-	pthread_mutex_lock(&vm->harden.lock);
-	pthread_mutex_lock(&vm->ram.convert_lock);
-	if (hva && protection_of(vm, gpa, size))
+	*leftover = 0;
+	pthread_mutex_lock(&ram->convert_lock);
+	if (hva && is_pinned(ram, hva - ram->hva, size))
 		ret = -EPERM;
-	else if (hva && vm->ram.memfd >= 0 && !((gpa | size) & (PAGE_SIZE - 1)))
-		ret = convert_locked(vm, gpa, hva - vm->ram.hva, size,
-				     to_private);
+	else if (hva && ram->memfd >= 0 && !((gpa | size) & (PAGE_SIZE - 1)))
+		ret = convert_locked(vm, gpa, hva - ram->hva, size, to_private,
+				     leftover);
 	if (ret)
-		vm->ram.refused++;
-	pthread_mutex_unlock(&vm->ram.convert_lock);
-	pthread_mutex_unlock(&vm->harden.lock);
+		ram->refused++;
+	pthread_mutex_unlock(&ram->convert_lock);
 	return ret;
+}
+
+/*
+ * Pin the pages of a range of RAM, or give them free again.  A conversion loses the
+ * contents of a page, and all its attributes but PRIVATE, as
+ * KVM_SET_MEMORY_ATTRIBUTES replaces all the bits.
+ */
+void pin_pages(struct ram *ram, __u64 gpa, __u64 size, bool pin)
+{
+	unsigned char *hva = gpa_to_hva(ram, gpa, size);
+	__u64 i, first, nr = size >> PAGE_SHIFT;
+
+	if (!hva)
+		return;
+
+	pthread_mutex_lock(&ram->convert_lock);
+	first = (hva - ram->hva) >> PAGE_SHIFT;
+	for (i = first; i < first + nr; i++) {
+		if (pin)
+			ram->pages[i] |= PAGE_PINNED;
+		else
+			ram->pages[i] &= ~PAGE_PINNED;
+	}
+	pthread_mutex_unlock(&ram->convert_lock);
 }
 
 /* How many pages of private memory there really are, as the kernel counts. */

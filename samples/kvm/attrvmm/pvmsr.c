@@ -7,8 +7,8 @@
  * access of a guest instruction, so there is no exit.  To learn of it, a VMM has
  * to watch the MSRs.
  *
- * The filter makes each guest write of them exit.  It is noted, if the page is
- * protected, and then passed on all the same: it is KVM that holds the line.
+ * The filter makes each guest write of them exit.  If the page is protected, the write
+ * is noted.  It is passed on in any case, as KVM enforces the protection.
  */
 #include <asm/kvm_para.h>
 #include <sys/ioctl.h>

@@ -236,6 +236,15 @@ void vcpus_create(struct vm *vm, const struct entry_point *entry)
 	set_entry_state(&vm->vcpus[0], entry);
 }
 
+static int convert(struct vm *vm, __u64 gpa, __u64 size, bool to_private)
+{
+	int leftover, ret = convert_range(vm, gpa, size, to_private, &leftover);
+
+	if (leftover)
+		report_leftover(gpa, size, to_private, leftover);
+	return ret;
+}
+
 /*
  * The guest asks for a conversion.  What it gets back is the hypercall's
  * result: 0 or a negative KVM_E*, whose numbers are those of errno.
@@ -255,8 +264,8 @@ static void hypercall(struct vm *vm, struct kvm_run *run)
 		run->hypercall.ret = -KVM_EINVAL;
 		return;
 	}
-	run->hypercall.ret = convert_range(vm, gpa, pages << PAGE_SHIFT,
-					   flags & KVM_MAP_GPA_RANGE_ENCRYPTED);
+	run->hypercall.ret = convert(vm, gpa, pages << PAGE_SHIFT,
+				     flags & KVM_MAP_GPA_RANGE_ENCRYPTED);
 }
 
 /*
@@ -289,7 +298,7 @@ static void wrong_kind(struct vcpu *vcpu, bool to_private)
 	else if (!vm->opt.convert_on_fault)
 		vm_end(vm, END_CRASH, "%s access to %s page %#llx, and --on-fault is stop",
 		       kind, to_private ? "shared" : "private", gpa);
-	else if (convert_range(vm, gpa, run->memory_fault.size, to_private))
+	else if (convert(vm, gpa, run->memory_fault.size, to_private))
 		vm_end(vm, END_HOST,
 		       "KVM_SET_MEMORY_ATTRIBUTES: page %#llx cannot become %s: is memory short?",
 		       gpa, kind);

@@ -332,7 +332,7 @@ static void run_mode(enum mode m, enum vm_mem_backing_src_type src)
 	if (m & CHURN)
 		pthread_create(&threads[n++], NULL, run_churner, NULL);
 
-	/* A slow machine takes longer until everybody had a turn. */
+	/* A slow machine takes longer until each has had a turn. */
 	for (i = 0; i < seconds * 10 || !enough_was_done(); i++)
 		usleep(100000);
 	atomic_store(&stop, true);
