@@ -77,6 +77,13 @@ static inline void kvm_guest_access_clear_refused(struct kvm_vcpu *vcpu)
 {
 	vcpu->refused_flags = 0;
 }
+
+/* A VM outlives its mappings, and the key is on as long as the VM lives. */
+static inline bool kvm_host_map_has_attrs(const struct kvm_host_map *map)
+{
+	return static_branch_unlikely(&kvm_mem_attrs_in_use) && map->has_attrs;
+}
+
 #else
 static inline int kvm_guest_access_refused_exit(struct kvm_vcpu *vcpu)
 {
@@ -88,16 +95,15 @@ static inline bool kvm_guest_access_refused(struct kvm_vcpu *vcpu)
 	return false;
 }
 
+static inline bool kvm_host_map_has_attrs(const struct kvm_host_map *map)
+{
+	return false;
+}
+
 static inline void kvm_guest_access_clear_refused(struct kvm_vcpu *vcpu)
 {
 }
 #endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
-
-static inline bool kvm_host_map_has_attrs(const struct kvm_host_map *map)
-{
-	return IS_ENABLED(CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES) &&
-	       map->has_attrs;
-}
 
 /*
  * kvm_vcpu_map() of a page that stays mapped for longer than the handling of a
