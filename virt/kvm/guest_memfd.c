@@ -21,6 +21,13 @@
  * moved, swapped, split nor written back.  guest_memfd_folio.c describes the life
  * of a folio, its conversion to private memory, and holes in large folios.
  *
+ * Words
+ *
+ *  binding	A memslot and the pages of the file that it takes.
+ *  piece	Up to 16 MiB of the file that are removed between two yield points.
+ *  hole	A page of a large folio that is not in the file, see
+ *		guest_memfd_folio.c.
+ *
  * Large folios
  *
  * A file created with KVM_GUEST_MEMFD_HUGE_PAGES allocates 2 MiB at once where the

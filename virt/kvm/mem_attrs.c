@@ -6,6 +6,13 @@
  * a VM gets with its first attribute.  Until then kvm->mem_attrs is NULL and
  * nothing in KVM does more than test that pointer.
  *
+ * Words
+ *
+ *   extent	Neighbouring GFNs with equal attributes, as many as there are.
+ *   region	One of 64 sets of GFNs, see kvm_gfn_has_mem_attrs().
+ *   section	One access of KVM to one page, see guest_access.c.
+ *   piece	What is done of a change until the next yield point.
+ *
  * Model of a change
  *
  *   look	Cut the range down to the pages that change, and find out what the

@@ -19,6 +19,16 @@
  * between different values, and the order of an entry says how far around a
  * page nothing changes.
  *
+ * Words
+ *
+ *  block	2^k pages that begin at a multiple of 2^k
+ *  entry	a stored block: one value for all of its pages
+ *  run		neighbouring pages with one value
+ *  extent	a run that is as long as it can be
+ *  part	what a walk over a range visits at a time: an entry, or the pages of
+ *		neighbouring empty slots
+ *  step	what one call of commit() does of a change
+ *
  * A change is new(old) = (old & keep) | set for each page of a range.  It is
  * split in two:
  *
@@ -43,7 +53,7 @@
  *    All nodes above an entry exist, B's among them.
  *  - An end of the range itself, in an entry that changes: prepare() cut that
  *    entry there, and one of the parts lies within P.
- *  - An end of the range itself, in a stretch of zeroes that changes: prepare()
+ *  - An end of the range itself, in a run of zeroes that changes: prepare()
  *    has stored a reserved entry, or found the node, for the largest block
  *    at that end.  B's node is that one or above it.
  *  - B is all that the root covers, there is no P below the root: prepare()
@@ -268,34 +278,34 @@ static unsigned int skip_zeroes(const struct xa_state *xas, unsigned long last)
  * Describes the pages from xas->xa_index on that are in one entry, or in
  * neighbouring empty slots, and moves xas behind them.  Needs writers excluded.
  */
-static void next_piece(struct xa_state *xas, unsigned long last,
-		       struct kvm_attr_extent *piece)
+static void next_part(struct xa_state *xas, unsigned long last,
+		      struct kvm_attr_extent *part)
 {
 	unsigned int shift, order;
 	void *entry;
 
 	entry = xas_is_node(xas) ? next_slot(xas) : xas_load(xas);
-	piece->first = xas->xa_index;
+	part->first = xas->xa_index;
 	if (!xas_is_node(xas)) {
-		piece->attrs = entry ? xa_to_value(entry) : 0;
-		piece->last = entry ? 0 : last;
-		xas_set(xas, piece->last + 1);
+		part->attrs = entry ? xa_to_value(entry) : 0;
+		part->last = entry ? 0 : last;
+		xas_set(xas, part->last + 1);
 		return;
 	}
 
 	shift = xas->xa_node->shift;
 	if (xa_is_value(entry)) {
 		order = slot_order(xas->xa, xas->xa_node, xas->xa_offset);
-		piece->attrs = xa_to_value(entry);
-		piece->last = piece->first | ((1UL << (shift + order)) - 1);
+		part->attrs = xa_to_value(entry);
+		part->last = part->first | ((1UL << (shift + order)) - 1);
 		xas->xa_offset += 1U << order;
 	} else {
 		xas->xa_offset = skip_zeroes(xas, last);
-		piece->attrs = 0;
-		piece->last = (((piece->first >> shift & ~XA_CHUNK_MASK) +
-				xas->xa_offset) << shift) - 1;
+		part->attrs = 0;
+		part->last = (((part->first >> shift & ~XA_CHUNK_MASK) +
+			       xas->xa_offset) << shift) - 1;
 	}
-	xas->xa_index = piece->last + 1;
+	xas->xa_index = part->last + 1;
 }
 
 void kvm_attr_store_init(struct kvm_attr_store *store)
@@ -469,15 +479,15 @@ bool kvm_attr_store_range_has(struct kvm_attr_store *store,
 			      unsigned long mask, unsigned long attrs)
 {
 	XA_STATE(xas, &store->xa, first);
-	struct kvm_attr_extent piece;
+	struct kvm_attr_extent part;
 
 	rcu_read_lock();
 	do {
-		next_piece(&xas, last, &piece);
-	} while ((piece.attrs & mask) == attrs && piece.last < last);
+		next_part(&xas, last, &part);
+	} while ((part.attrs & mask) == attrs && part.last < last);
 	rcu_read_unlock();
 
-	return (piece.attrs & mask) == attrs;
+	return (part.attrs & mask) == attrs;
 }
 
 void kvm_attr_iter_init(struct kvm_attr_iter *iter,
@@ -494,17 +504,17 @@ static void __iter_next(struct kvm_attr_iter *iter,
 			struct kvm_attr_extent *extent)
 {
 	if (!iter->ahead)
-		next_piece(&iter->xas, iter->last, &iter->piece);
+		next_part(&iter->xas, iter->last, &iter->part);
 
 	iter->ahead = false;
-	*extent = iter->piece;
+	*extent = iter->part;
 	while (extent->last < iter->last) {
-		next_piece(&iter->xas, iter->last, &iter->piece);
-		if (iter->piece.attrs != extent->attrs) {
+		next_part(&iter->xas, iter->last, &iter->part);
+		if (iter->part.attrs != extent->attrs) {
 			iter->ahead = true;
 			return;
 		}
-		extent->last = iter->piece.last;
+		extent->last = iter->part.last;
 	}
 	extent->last = iter->last;
 }
@@ -702,12 +712,12 @@ static void store_run(struct kvm_attr_store *store, const struct attr_run *run)
 }
 
 /*
- * Makes a piece whose value shall be new part of the run, or of a new run
+ * Adds a part whose value shall be new to the run, or begins another run with it
  * once the one so far is stored.  Runs are cut to what changes: what surrounds
  * it may be parts of larger entries.  Returns whether the tree has changed.
  */
 static bool run_add(struct kvm_attr_store *store, struct attr_run *run,
-		    const struct kvm_attr_extent *piece, unsigned long new)
+		    const struct kvm_attr_extent *part, unsigned long new)
 {
 	bool stored = false;
 
@@ -717,10 +727,10 @@ static bool run_add(struct kvm_attr_store *store, struct attr_run *run,
 		stored = true;
 	}
 
-	if (piece->attrs != new) {
+	if (part->attrs != new) {
 		if (!run->changes)
-			run->first = piece->first;
-		run->last = piece->last;
+			run->first = part->first;
+		run->last = part->last;
 		run->attrs = new;
 		run->changes = true;
 	}
@@ -1070,16 +1080,16 @@ static void commit_runs(struct kvm_attr_store *store,
 			const struct attr_change *change)
 {
 	XA_STATE(xas, &store->xa, change->first);
-	struct kvm_attr_extent piece;
+	struct kvm_attr_extent part;
 	struct attr_run run = { };
 
 	do {
-		next_piece(&xas, change->last, &piece);
-		piece.last = min(piece.last, change->last);
+		next_part(&xas, change->last, &part);
+		part.last = min(part.last, change->last);
 		/* The tree has changed: xas has to walk it again. */
-		if (run_add(store, &run, &piece, attr_new(change, piece.attrs)))
-			xas_set(&xas, piece.last + 1);
-	} while (piece.last < change->last);
+		if (run_add(store, &run, &part, attr_new(change, part.attrs)))
+			xas_set(&xas, part.last + 1);
+	} while (part.last < change->last);
 
 	if (run.changes)
 		store_run(store, &run);

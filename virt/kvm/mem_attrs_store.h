@@ -87,7 +87,7 @@ struct kvm_attr_iter {
 	struct xa_state xas;
 	unsigned long next;
 	unsigned long last;
-	struct kvm_attr_extent piece;
+	struct kvm_attr_extent part;
 	bool ahead;
 };
 
