@@ -3,7 +3,7 @@
 # Every verb is a script in dev/ or vm/; this only names them.
 
 .DEFAULT_GOAL := help
-.PHONY: help kernel tree series import rebase check test races bench demo shell gdb bisect clean
+.PHONY: help kernel modules deb tree series import rebase check test races bench demo shell gdb bisect clean
 MAKEFLAGS += --no-print-directory
 export KDIR FORCE
 
@@ -12,6 +12,12 @@ help: ## this text
 
 kernel: ## build build/kernel/bzImage (CONFIG=debug, kcsan: checkers, base: unpatched, off or protect: fewer features)
 	@dev/kernel $(CONFIG)
+
+modules: ## build/modules/RELEASE: KVM's modules for Debian's kernel (RELEASE=6.1.0-NN-amd64, -cloud-amd64, -rt-amd64)
+	@dev/modules $(RELEASE)
+
+deb: ## build/deb/*.deb: the modules as packages (DKMS, and built), and what VMMs are built with
+	@dev/deb
 
 tree: ## compose the series into build/tree, a git tree with one commit a patch
 	@dev/compose >/dev/null

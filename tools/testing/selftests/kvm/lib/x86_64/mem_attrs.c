@@ -157,6 +157,8 @@ static u64 env_memfd_flags(struct kvm_vm *vm)
 	const char *env = getenv("KVM_GUEST_MEMFD_FLAGS");
 	u64 flags = env ? strtoul(env, NULL, 0) : 0;
 
+	__TEST_REQUIRE(!(flags & ~(u64)kvm_check_cap(KVM_CAP_GUEST_MEMFD_BACKING_FLAGS)),
+		       "KVM has no guest_memfd with flags %#lx here", flags);
 	if (flags)
 		vm_enable_memfd_flags(vm, flags);
 	return flags;
