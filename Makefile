@@ -3,7 +3,7 @@
 # Every verb is a script in dev/ or vm/; this only names them.
 
 .DEFAULT_GOAL := help
-.PHONY: help kernel modules deb tree series import rebase check test races bench demo shell gdb bisect clean
+.PHONY: help kernel modules deb tree series import rebase check test test-install races bench demo shell gdb bisect clean
 MAKEFLAGS += --no-print-directory
 export KDIR FORCE
 
@@ -36,6 +36,9 @@ check: ## what must hold of the repository itself, in seconds
 
 test: ## everything that must hold; T=NAME M=MACHINE: one selftest on one machine
 	@dev/test $(if $(T),--one "$(T)" "$(M)")
+
+test-install: ## the packages on an emulated Debian 12 system: install, upgrade, other kernels, removal (ten minutes)
+	@dev/test-install
 
 races: ## data races: the stress tests on a kernel with KCSAN (M=MACHINE)
 	@dev/vmtest --kernel kcsan --machine $(or $(M),npt) kcsan --slow 4

@@ -42,7 +42,12 @@
  *   kvm->srcu		 held by every caller: memslots
  *   mem_attrs->access	 for read: the section; see mem_attrs.c.  Nests inside
  *			 mmu_lock.
- *   mem_attrs->maps_lock  the list of tracked kvm_host_maps.  Innermost.
+ *   mem_attrs->maps_lock  the list of tracked kvm_host_maps.  Innermost, and raw: the
+ *			 enlightened VMCS is used with preemption disabled.
+ *
+ * With PREEMPT_RT, mem_attrs->access may sleep.  It is then taken only where a task may
+ * be preempted: the sections above, and sections within mmu_lock, which may sleep as
+ * well.  The scheduler's hint does without, see kvm_guest_access_write_atomic().
  *
  * Lifetimes: a page is held by reference for one access, or as long as one of these
  * has it:
@@ -328,9 +333,9 @@ EXPORT_SYMBOL_GPL(kvm_guest_access_refused_exit);
 void kvm_guest_access_init(struct kvm_mem_attrs *attrs)
 {
 	rwlock_init(&attrs->access);
-	spin_lock_init(&attrs->maps_lock);
+	raw_spin_lock_init(&attrs->maps_lock);
 	INIT_LIST_HEAD(&attrs->maps);
-	init_waitqueue_head(&attrs->maps_wait);
+	rcuwait_init(&attrs->maps_wait);
 }
 
 static bool access_in_page(int offset, int len)
@@ -445,7 +450,8 @@ int kvm_vcpu_write_guest_page_attrs(struct kvm_vcpu *vcpu, gfn_t gfn,
  * Write a hint from the scheduler, with interrupts off and the runqueue lock held.  The
  * section is entered by trylock, as the holder of the lock may wait for this
  * runqueue.  A private page is not written, as dropping its last reference here could
- * free it.  Returns 0, or -EFAULT if the hint is lost.
+ * free it.  With PREEMPT_RT the lock cannot be released here, as that may wake up a task,
+ * so the hint is always lost.  Returns 0, or -EFAULT if the hint is lost.
  */
 int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 				  const void *data, int len)
@@ -460,7 +466,7 @@ int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 	};
 	int r = -EFAULT;
 
-	if (!read_trylock(&attrs->access))
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) || !read_trylock(&attrs->access))
 		return -EFAULT;
 
 	if (!kvm_mem_is_private(kvm, gfn))
@@ -618,9 +624,9 @@ bool kvm_guest_access_allowed(struct kvm *kvm, gpa_t gpa, unsigned long len)
 
 static void map_list(struct kvm_mem_attrs *attrs, struct kvm_host_map *map)
 {
-	spin_lock(&attrs->maps_lock);
+	raw_spin_lock(&attrs->maps_lock);
 	list_add(&map->in_use, &attrs->maps);
-	spin_unlock(&attrs->maps_lock);
+	raw_spin_unlock(&attrs->maps_lock);
 
 	/*
 	 * Pairs with smp_mb() in kvm_guest_access_wait().  The list is written
@@ -636,11 +642,11 @@ static void map_unlist(struct kvm_mem_attrs *attrs, struct kvm_host_map *map)
 	if (list_empty(&map->in_use))
 		return;
 
-	spin_lock(&attrs->maps_lock);
+	raw_spin_lock(&attrs->maps_lock);
 	list_del_init(&map->in_use);
-	spin_unlock(&attrs->maps_lock);
+	raw_spin_unlock(&attrs->maps_lock);
 
-	wake_up(&attrs->maps_wait);
+	rcuwait_wake_up(&attrs->maps_wait);
 }
 
 static void *map_pfn(kvm_pfn_t pfn, struct page **page)
@@ -758,11 +764,11 @@ static bool map_in_use(struct kvm_mem_attrs *attrs,
 	struct kvm_host_map *map;
 	bool found = false;
 
-	spin_lock(&attrs->maps_lock);
+	raw_spin_lock(&attrs->maps_lock);
 	list_for_each_entry(map, &attrs->maps, in_use)
 		if (map->gfn >= op->first && map->gfn <= op->last)
 			found = true;
-	spin_unlock(&attrs->maps_lock);
+	raw_spin_unlock(&attrs->maps_lock);
 	return found;
 }
 
@@ -775,11 +781,15 @@ void kvm_guest_access_wait(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 {
 	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
 
+	/* One task waits at a time. */
+	lockdep_assert_held(&kvm->slots_lock);
+
 	/* Pairs with smp_mb() in map_list(). */
 	smp_mb();
 
 	/* A fatal signal may cut the wait short: the VM is going away. */
-	wait_event_killable(attrs->maps_wait, !map_in_use(attrs, op));
+	rcuwait_wait_event(&attrs->maps_wait, !map_in_use(attrs, op),
+			   TASK_KILLABLE);
 }
 
 /*

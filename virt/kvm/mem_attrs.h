@@ -5,8 +5,8 @@
 
 #include <linux/kvm_types.h>
 #include <linux/list.h>
+#include <linux/rcuwait.h>
 #include <linux/spinlock.h>
-#include <linux/wait.h>
 
 #include "mem_attrs_store.h"
 
@@ -35,10 +35,10 @@ struct kvm_mem_attrs {
 	const struct kvm_mem_attrs_op *op;
 	rwlock_t access;
 
-	/* Tracked kvm_host_maps, and changes that wait for their unmap. */
-	spinlock_t maps_lock;
+	/* Tracked kvm_host_maps, and the change that waits for their unmap. */
+	raw_spinlock_t maps_lock;
 	struct list_head maps;
-	wait_queue_head_t maps_wait;
+	struct rcuwait maps_wait;
 };
 
 void kvm_guest_access_init(struct kvm_mem_attrs *attrs);
