@@ -10,7 +10,7 @@ export KDIR FORCE
 help: ## this text
 	@dev/help $(MAKEFILE_LIST)
 
-kernel: ## build build/kernel/bzImage (CONFIG=debug, kcsan: checkers, base: unpatched, off or protect: fewer features)
+kernel: ## build build/kernel/bzImage (CONFIG=debug, nesting, kcsan: checkers, base: unpatched, off or protect: fewer features)
 	@dev/kernel $(CONFIG)
 
 modules: ## build/modules/RELEASE: KVM's modules for Debian's kernel (RELEASE=6.1.0-NN-amd64, -cloud-amd64, -rt-amd64)

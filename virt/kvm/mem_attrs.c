@@ -263,7 +263,10 @@ void kvm_mem_attrs_destroy_vm(struct kvm *kvm)
 
 	kvm_attr_store_destroy(&kvm->mem_attrs->store);
 	kfree(kvm->mem_attrs);
+	/* The last VM patches all places that test the key, without a break. */
+	cond_resched();
 	static_branch_dec(&kvm_mem_attrs_in_use);
+	cond_resched();
 }
 
 /* Cut the range down to what changes.  Returns 1, 0 for nothing, or -EINTR. */

@@ -174,12 +174,12 @@ static int clear_preempted(struct kvm_vcpu *vcpu, gpa_t gpa)
 }
 
 /*
- * record_steal_time() for a VM with memory attributes.  @gpa is that of the
- * whole structure, which lies within one page, outside of SMM even if the vCPU
- * is in SMM.
+ * record_steal_time() for a VM with memory attributes.  The structure lies within one
+ * page, outside of SMM even if the vCPU is in SMM.
  */
-void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu, gpa_t gpa)
+void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu)
 {
+	gpa_t gpa = vcpu->arch.st.msr_val & KVM_STEAL_VALID_BITS;
 	struct kvm_steal_time st;
 
 	if (clear_preempted(vcpu, gpa))

@@ -96,7 +96,7 @@ kvm_mmu_attrs_access(struct kvm *kvm, const struct kvm_memory_slot *slot,
 }
 
 /* Only for VMs with kvm_has_mem_attrs(). */
-void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu, gpa_t gpa);
+void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu);
 void kvm_steal_time_set_preempted_attrs(struct kvm_vcpu *vcpu, gpa_t gpa);
 int kvm_vcpu_cmpxchg_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *old,
 			   const void *new, int len);
