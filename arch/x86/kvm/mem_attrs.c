@@ -19,6 +19,7 @@
 #include "trace.h"
 #include "tss.h"
 #include "x86.h"
+#include "xen.h"
 
 #ifdef CONFIG_KVM_PRIVATE_MEM
 bool kvm_arch_has_private_mem(struct kvm *kvm)
@@ -175,24 +176,30 @@ static int clear_preempted(struct kvm_vcpu *vcpu, gpa_t gpa)
 
 /*
  * record_steal_time() for a VM with memory attributes.  The structure lies within one
- * page, outside of SMM even if the vCPU is in SMM.
+ * page, outside of SMM even if the vCPU is in SMM.  Returns false where there is nothing
+ * that attributes could refuse.
  */
-void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu)
+bool __kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu)
 {
 	gpa_t gpa = vcpu->arch.st.msr_val & KVM_STEAL_VALID_BITS;
 	struct kvm_steal_time st;
 
+	if (kvm_xen_msr_enabled(vcpu->kvm) ||
+	    !(vcpu->arch.st.msr_val & KVM_MSR_ENABLED) ||
+	    current->mm != vcpu->kvm->mm)
+		return false;
+
 	if (clear_preempted(vcpu, gpa))
-		return;
+		return true;
 
 	if (kvm_read_guest(vcpu->kvm, gpa, &st, sizeof(st)))
-		return;
+		return true;
 
 	/* Odd tells the guest to read again; the first time it is junk. */
 	st.version += 1 + (st.version & 1);
 	if (kvm_write_guest(vcpu->kvm, gpa + offsetof(typeof(st), version),
 			    &st.version, sizeof(st.version)))
-		return;
+		return true;
 
 	/* Pairs with virt_rmb() in kvm_steal_clock() of the guest. */
 	smp_wmb();
@@ -208,6 +215,7 @@ void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu)
 	st.version++;
 	kvm_write_guest(vcpu->kvm, gpa + offsetof(typeof(st), version),
 			&st.version, sizeof(st.version));
+	return true;
 }
 
 /* Scheduler context, see kvm_guest_access_write_atomic(). */

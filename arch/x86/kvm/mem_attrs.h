@@ -95,8 +95,16 @@ kvm_mmu_attrs_access(struct kvm *kvm, const struct kvm_memory_slot *slot,
 	return __kvm_mmu_attrs_access(kvm, slot, gfn, access);
 }
 
+bool __kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu);
+
+/* Whether steal time has been recorded.  If not, record_steal_time() takes over. */
+static inline bool kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu)
+{
+	return kvm_has_mem_attrs(vcpu->kvm) &&
+	       __kvm_record_steal_time_attrs(vcpu);
+}
+
 /* Only for VMs with kvm_has_mem_attrs(). */
-void kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu);
 void kvm_steal_time_set_preempted_attrs(struct kvm_vcpu *vcpu, gpa_t gpa);
 int kvm_vcpu_cmpxchg_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *old,
 			   const void *new, int len);
