@@ -51,4 +51,6 @@ patches() { find "$TOP/patches" -maxdepth 1 -name '[0-9]*-*.patch' | LC_ALL=C so
 # The files that a patch claims: its "Adds:" trailers, up to the "---".
 claims() { sed -n '/^---$/q; s/^Adds: //p' "$1"; }
 
+all_claims() { patches | xargs -r -d'\n' awk '/^---$/ { nextfile } sub(/^Adds: /, "")'; }
+
 compiler() { if command -v ccache >/dev/null; then echo "ccache gcc"; else echo gcc; fi; }
