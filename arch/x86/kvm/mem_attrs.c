@@ -176,17 +176,14 @@ static int clear_preempted(struct kvm_vcpu *vcpu, gpa_t gpa)
 
 /*
  * record_steal_time() for a VM with memory attributes.  The structure lies within one
- * page, outside of SMM even if the vCPU is in SMM.  Returns false where there is nothing
- * that attributes could refuse.
+ * page, outside of SMM even if the vCPU is in SMM.  Only if steal time is on.
  */
 bool __kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu)
 {
 	gpa_t gpa = vcpu->arch.st.msr_val & KVM_STEAL_VALID_BITS;
 	struct kvm_steal_time st;
 
-	if (kvm_xen_msr_enabled(vcpu->kvm) ||
-	    !(vcpu->arch.st.msr_val & KVM_MSR_ENABLED) ||
-	    current->mm != vcpu->kvm->mm)
+	if (current->mm != vcpu->kvm->mm)
 		return false;
 
 	if (clear_preempted(vcpu, gpa))

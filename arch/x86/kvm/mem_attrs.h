@@ -5,6 +5,8 @@
 
 #include <linux/kvm_host.h>
 
+#include "xen.h"
+
 struct kvm_page_fault;
 
 #ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
@@ -97,9 +99,18 @@ kvm_mmu_attrs_access(struct kvm *kvm, const struct kvm_memory_slot *slot,
 
 bool __kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu);
 
-/* Whether steal time has been recorded.  If not, record_steal_time() takes over. */
+/*
+ * Whether record_steal_time() has nothing left to do: steal time is off, which spares
+ * most VM-Entries the call, or has been recorded.  Xen's runstate is not affected.
+ */
 static inline bool kvm_record_steal_time_attrs(struct kvm_vcpu *vcpu)
 {
+	if (kvm_xen_msr_enabled(vcpu->kvm))
+		return false;
+
+	if (!(vcpu->arch.st.msr_val & KVM_MSR_ENABLED))
+		return true;
+
 	return kvm_has_mem_attrs(vcpu->kvm) &&
 	       __kvm_record_steal_time_attrs(vcpu);
 }
