@@ -85,13 +85,21 @@
  * Between two steps the tree has the canonical form of values that are partly
  * new, apart from reserved entries at the range's ends.
  *
+ * Counts
+ *
+ * An extent begins at a page whose value is neither zero nor that of the page before.
+ * commit() counts the extents that begin within a change and right behind it, before and
+ * after the change.  If all of many extents get one value it would have to visit each of
+ * them only for that, and leaves it to kvm_attr_store_count().  Nodes are counted where
+ * they are allocated, and by a callback of the XArray where they are freed.
+ *
  * Locks
  *
  *  ===============  =======================================================
  *  the caller's     serialises prepare .. commit/abort; taken before prepare,
  *  writer mutex     held until after commit or abort; also excludes writers
  *  (slots_lock)     from those readers that need an exact answer about a range
- *  xa_lock          the nodes while the tree is changed, and nr_commits;
+ *  xa_lock          the nodes while the tree is changed, and counts;
  *                   innermost, taken and released here, nests inside mmu_lock
  *  RCU              nodes stay allocated while a reader walks them
  *  nr_commits       no lock: tells readers that a commit came in between
@@ -135,13 +143,15 @@
 #include "mem_attrs_store.h"
 
 /*
- * How much is done before the caller gets a chance to let others run, each of
- * them some 100,000 instructions at most: blocks that trim looks at, extents that
- * prepare looks at, pages of a step of commit in which each page's new value
- * depends on its old one, or all get one and only nodes have to be freed.
+ * How much is done before the caller gets a chance to let others run, each of them
+ * some 100,000 instructions at most: blocks that trim looks at, extents that prepare
+ * looks at, nodes whose extents are counted, pages of a step of commit in which each
+ * page's new value depends on its old one, or all get one and only nodes have to be
+ * freed.
  */
 #define TRIM_BLOCKS		512
 #define UNIFORM_EXTENTS		64
+#define COUNT_NODES		64
 #define STEP_PAGES_EACH		128
 #define STEP_PAGES_ONE		8192UL
 
@@ -171,6 +181,25 @@ static unsigned long attr_new(const struct attr_change *change,
 {
 	return (old & change->keep) | change->set;
 }
+
+/* The XArray calls this for a node that has changed, the last time to free it. */
+static void node_changed(struct xa_node *node)
+{
+	struct kvm_attr_store *store;
+
+	store = container_of(node->array, struct kvm_attr_store, xa);
+	if (!node->count)
+		store->nr_nodes--;
+}
+
+/* As XA_STATE(), to store with. */
+#define DEFINE_STORE_STATE(name, store, index)				\
+	struct xa_state name = {					\
+		.xa = &(store)->xa,					\
+		.xa_index = index,					\
+		.xa_node = XAS_RESTART,					\
+		.xa_update = node_changed,				\
+	}
 
 static void *attr_to_entry(unsigned long attrs)
 {
@@ -313,6 +342,9 @@ void kvm_attr_store_init(struct kvm_attr_store *store)
 	xa_init_flags(&store->xa, XA_FLAGS_ACCOUNT);
 	store->nr_commits = 0;
 	store->nr_stepped = 0;
+	store->nr_nodes = 0;
+	store->nr_extents = 0;
+	store->recount = false;
 }
 
 /* Did it take two loads, with a commit to come between them? */
@@ -543,6 +575,57 @@ void kvm_attr_store_extent(struct kvm_attr_store *store,
 	kvm_attr_iter_next(&iter, extent);
 }
 
+/* The extents that begin in a node, from xas on, up to a slot that holds a node. */
+static unsigned long count_node(struct xa_state *xas, const void **before)
+{
+	const struct xa_node *node = xas->xa_node;
+	unsigned int offset;
+	unsigned long nr = 0;
+	const void *entry;
+
+	for (offset = xas->xa_offset; offset < XA_CHUNK_SIZE; offset++) {
+		entry = xa_entry(xas->xa, node, offset);
+		if (xa_is_sibling(entry))
+			continue;
+		if (xa_is_node(entry))
+			break;
+		if (xa_is_value(entry) && entry != *before)
+			nr++;
+		*before = entry;
+	}
+
+	xas->xa_index &= ~((XA_CHUNK_SIZE << node->shift) - 1);
+	xas->xa_index += (unsigned long)offset << node->shift;
+	xas->xa_offset = offset;
+	return nr;
+}
+
+bool kvm_attr_store_count(struct kvm_attr_store *store, unsigned long *next,
+			  unsigned long *nr)
+{
+	unsigned int budget = COUNT_NODES;
+	XA_STATE(xas, &store->xa, *next);
+	const void *before, *entry;
+	bool more;
+
+	before = *next ? attr_to_entry(kvm_attr_store_get(store, *next - 1)) :
+			 NULL;
+	rcu_read_lock();
+	entry = xas_load(&xas);
+	/* Without a node only page 0 has a value. */
+	if (!xas_is_node(&xas))
+		*nr += xa_is_value(entry);
+	while (xas_is_node(&xas) && budget--) {
+		*nr += count_node(&xas, &before);
+		next_slot(&xas);
+	}
+	more = xas_is_node(&xas);
+	rcu_read_unlock();
+
+	*next = xas.xa_index;
+	return more;
+}
+
 /* From the back, where there is a page that changes. */
 static int trim_back(struct kvm_attr_store *store, struct attr_change *change,
 		     unsigned int budget)
@@ -647,7 +730,7 @@ static unsigned int merged_order(const struct xarray *xa,
 /* Restores the canonical form around a page: merges what can be merged. */
 static void merge_at(struct kvm_attr_store *store, unsigned long index)
 {
-	XA_STATE(xas, &store->xa, index);
+	DEFINE_STORE_STATE(xas, store, index);
 	void *entry = xas_load(&xas);
 	unsigned int order, merged;
 
@@ -688,7 +771,7 @@ static void store_run(struct kvm_attr_store *store, const struct attr_run *run)
 	unsigned int order = head_order(run->first, run->last);
 	void *entry = attr_to_entry(run->attrs);
 	unsigned long index = run->first;
-	XA_STATE(xas, &store->xa, index);
+	DEFINE_STORE_STATE(xas, store, index);
 
 	if (is_block(index, run->last, order)) {
 		xas_set_order(&xas, index, order);
@@ -742,7 +825,7 @@ static bool run_add(struct kvm_attr_store *store, struct attr_run *run,
 static void lower_root(struct kvm_attr_store *store)
 {
 	void *head = xa_head_locked(&store->xa);
-	XA_STATE(xas, &store->xa, 0);
+	DEFINE_STORE_STATE(xas, store, 0);
 	struct xa_node *root;
 	void *entry;
 
@@ -765,12 +848,12 @@ static void lower_root(struct kvm_attr_store *store)
  */
 static void release(struct kvm_attr_store *store, unsigned long index)
 {
-	XA_STATE(xas, &store->xa, index);
+	DEFINE_STORE_STATE(xas, store, index);
 
 	if (xa_is_zero(xas_load(&xas)))
 		xas_store(&xas, NULL);
 	else if (xas_is_node(&xas) && !xas.xa_node->count)
-		xa_delete_node(xas.xa_node, NULL);
+		xa_delete_node(xas.xa_node, node_changed);
 }
 
 /* Drops the node above the root that prepare_top() has put there. */
@@ -819,22 +902,23 @@ static void cut_slots(struct xa_node *node, unsigned int offset,
  * each; xas_split() can do that one level at a time.  The nodes are allocated
  * beforehand.
  */
-static int cut(struct xa_state *xas, unsigned long at, unsigned int order,
-	       void *entry)
+static int cut(struct kvm_attr_store *store, struct xa_state *xas,
+	       unsigned long at, unsigned int order, void *entry)
 {
 	struct xa_node *node = xas->xa_node;
 	unsigned int offset = xas->xa_offset;
-	unsigned int nr_nodes;
+	unsigned int nr_nodes, i;
 
 	nr_nodes = order / XA_CHUNK_SHIFT - __ffs(at) / XA_CHUNK_SHIFT;
 	xas_set_order(xas, at, XA_CHUNK_SHIFT - 1);
-	while (nr_nodes--) {
+	for (i = 0; i < nr_nodes; i++) {
 		xas_split_alloc(xas, entry, XA_CHUNK_SHIFT, GFP_KERNEL_ACCOUNT);
 		if (xas_error(xas))
 			return xas_error(xas);
 	}
 
 	xas_lock(xas);
+	store->nr_nodes += nr_nodes;
 	cut_slots(node, offset, order - node->shift, at, entry);
 	while (at & ((1UL << node->shift) - 1)) {
 		order = node->shift;
@@ -849,20 +933,6 @@ static int cut(struct xa_state *xas, unsigned long at, unsigned int order,
 	return 0;
 }
 
-/* Makes sure that a block of zeroes can be given a value. */
-static int reserve(struct xa_state *xas, unsigned long index,
-		   unsigned int order)
-{
-	xas_set_order(xas, index, order);
-	do {
-		xas_lock(xas);
-		xas_store(xas, XA_ZERO_ENTRY);
-		xas_unlock(xas);
-	} while (xas_nomem(xas, GFP_KERNEL_ACCOUNT));
-
-	return xas_error(xas);
-}
-
 /* The number of pages that the tree covers. */
 static unsigned long tree_size(const struct xarray *xa)
 {
@@ -875,12 +945,64 @@ static unsigned long tree_size(const struct xarray *xa)
 }
 
 /*
+ * The nodes above page @index, or only those that are not above page 0 as well.  The
+ * node of a page covers page 0 if no bit of the page is left above the node's slots.
+ */
+static unsigned int nodes_above(const struct xarray *xa, unsigned long index,
+				bool beside)
+{
+	void *entry = xa_head_locked(xa);
+	const struct xa_node *node;
+	unsigned int nr = 0;
+
+	if (index >= tree_size(xa))
+		return 0;
+
+	while (xa_is_node(entry)) {
+		node = xa_to_node(entry);
+		if (!beside || index >> node->shift >> XA_CHUNK_SHIFT)
+			nr++;
+		entry = xa_entry_locked(xa, node,
+					(index >> node->shift) & XA_CHUNK_MASK);
+	}
+
+	return nr;
+}
+
+/* Stores, and counts the nodes that this takes: above the block, or a new root. */
+static void store_counted(struct kvm_attr_store *store, struct xa_state *xas,
+			  void *entry)
+{
+	unsigned long index = xas->xa_index;
+
+	store->nr_nodes -= nodes_above(xas->xa, 0, false) +
+			   nodes_above(xas->xa, index, true);
+	xas_store(xas, entry);
+	store->nr_nodes += nodes_above(xas->xa, 0, false) +
+			   nodes_above(xas->xa, index, true);
+}
+
+/* Makes sure that a block of zeroes can be given a value. */
+static int reserve(struct kvm_attr_store *store, struct xa_state *xas,
+		   unsigned long index, unsigned int order)
+{
+	xas_set_order(xas, index, order);
+	do {
+		xas_lock(xas);
+		store_counted(store, xas, XA_ZERO_ENTRY);
+		xas_unlock(xas);
+	} while (xas_nomem(xas, GFP_KERNEL_ACCOUNT));
+
+	return xas_error(xas);
+}
+
+/*
  * The nodes for zeroes at an end of the range that get a value; xas has been
  * walked there.  Zeroes outside of the tree are not part of a block with what
  * is in it: the root may yet be too low for such a block.
  */
-static int reserve_end(struct xa_state *xas, const struct attr_change *change,
-		       bool tail)
+static int reserve_end(struct kvm_attr_store *store, struct xa_state *xas,
+		       const struct attr_change *change, bool tail)
 {
 	unsigned long index = change->first, size;
 	unsigned int order;
@@ -900,7 +1022,7 @@ static int reserve_end(struct xa_state *xas, const struct attr_change *change,
 	if (xas_is_node(xas) && xas->xa_node->shift <= order)
 		return 0;
 
-	return reserve(xas, index, order);
+	return reserve(store, xas, index, order);
 }
 
 /* Page 0 needs nothing at its lower end, nor does it need a node if alone. */
@@ -919,7 +1041,7 @@ static int prepare_end(struct kvm_attr_store *store,
 {
 	unsigned long index = tail ? change->last : change->first;
 	unsigned long at = index + tail;
-	XA_STATE(xas, &store->xa, index);
+	DEFINE_STORE_STATE(xas, store, index);
 	unsigned int order;
 	unsigned long old;
 	void *entry;
@@ -934,12 +1056,12 @@ static int prepare_end(struct kvm_attr_store *store,
 		return 0;
 	if (old)
 		return at & ((1UL << order) - 1) ?
-		       cut(&xas, at, order, entry) : 0;
+		       cut(store, &xas, at, order, entry) : 0;
 	/* The other end's block can be this end's too. */
 	if (entry)
 		return 0;
 
-	return reserve_end(&xas, change, tail);
+	return reserve_end(store, &xas, change, tail);
 }
 
 /*
@@ -980,7 +1102,7 @@ static bool may_become_uniform(struct kvm_attr_store *store, unsigned long size,
 static int prepare_top(struct kvm_attr_store *store,
 		       const struct attr_change *change)
 {
-	XA_STATE(xas, &store->xa, 0);
+	DEFINE_STORE_STATE(xas, store, 0);
 	struct xa_node *root;
 	unsigned long size;
 	bool filled;
@@ -999,7 +1121,7 @@ static int prepare_top(struct kvm_attr_store *store,
 	if (!filled || !may_become_uniform(store, size, change))
 		return 0;
 
-	return reserve(&xas, size, ilog2(size));
+	return reserve(store, &xas, size, ilog2(size));
 }
 
 /* An aligned block that is some slots of a node, and no part of an entry. */
@@ -1043,19 +1165,51 @@ int kvm_attr_store_prepare(struct kvm_attr_store *store,
 	return ret;
 }
 
+/* Whether an extent begins at a page. */
+static bool begins(unsigned long attrs, unsigned long before)
+{
+	return attrs && attrs != before;
+}
+
+static unsigned long value_before(struct kvm_attr_store *store,
+				  unsigned long first)
+{
+	return first ? kvm_attr_store_get(store, first - 1) : 0;
+}
+
+static unsigned long value_behind(struct kvm_attr_store *store,
+				  unsigned long last)
+{
+	return last < KVM_ATTR_MAX_INDEX ?
+	       kvm_attr_store_get(store, last + 1) : 0;
+}
+
+/* A range that had one value is about to get another one. */
+static void count_uniform(struct kvm_attr_store *store,
+			  const struct attr_change *change,
+			  unsigned long old, unsigned long new)
+{
+	unsigned long before = value_before(store, change->first);
+	unsigned long behind = value_behind(store, change->last);
+
+	store->nr_extents += begins(new, before) + begins(behind, new);
+	store->nr_extents -= begins(old, before) + begins(behind, old);
+}
+
 /* The usual change: of a block that had one value and had been a block. */
 static bool commit_block(struct kvm_attr_store *store,
 			 const struct attr_change *change)
 {
 	unsigned int order = head_order(change->first, change->last);
 	unsigned int slots = order % XA_CHUNK_SHIFT;
-	XA_STATE_ORDER(xas, &store->xa, change->first, order);
+	DEFINE_STORE_STATE(xas, store, change->first);
 	unsigned long old = 0, new;
 	void *entry;
 
 	if (!is_block(change->first, change->last, order))
 		return false;
 
+	xas_set_order(&xas, change->first, order);
 	entry = xas_load(&xas);
 	if (!xas_is_node(&xas) || xas.xa_node->shift != xas.xa_shift)
 		return false;
@@ -1070,8 +1224,10 @@ static bool commit_block(struct kvm_attr_store *store,
 	}
 
 	new = attr_new(change, old);
-	if (new != old)
+	if (new != old) {
+		count_uniform(store, change, old, new);
 		store_merged(&xas, order, attr_to_entry(new));
+	}
 
 	return true;
 }
@@ -1079,25 +1235,35 @@ static bool commit_block(struct kvm_attr_store *store,
 static void commit_runs(struct kvm_attr_store *store,
 			const struct attr_change *change)
 {
+	unsigned long before = value_before(store, change->first);
+	unsigned long behind = value_behind(store, change->last);
 	XA_STATE(xas, &store->xa, change->first);
+	unsigned long new, new_before = before;
 	struct kvm_attr_extent part;
 	struct attr_run run = { };
 
 	do {
 		next_part(&xas, change->last, &part);
 		part.last = min(part.last, change->last);
+		new = attr_new(change, part.attrs);
+		store->nr_extents += begins(new, new_before);
+		store->nr_extents -= begins(part.attrs, before);
+		before = part.attrs;
+		new_before = new;
 		/* The tree has changed: xas has to walk it again. */
-		if (run_add(store, &run, &part, attr_new(change, part.attrs)))
+		if (run_add(store, &run, &part, new))
 			xas_set(&xas, part.last + 1);
 	} while (part.last < change->last);
 
+	store->nr_extents += begins(behind, new_before);
+	store->nr_extents -= begins(behind, before);
 	if (run.changes)
 		store_run(store, &run);
 }
 
 /* All pages get one value: what is between the ends does not matter. */
 static void commit_run(struct kvm_attr_store *store,
-		       const struct attr_change *change)
+		       const struct attr_change *change, bool uniform)
 {
 	struct attr_change trimmed = *change;
 	struct attr_run run;
@@ -1109,6 +1275,11 @@ static void commit_run(struct kvm_attr_store *store,
 	WARN_ON_ONCE(ret < 0);
 	if (!ret)
 		return;
+
+	if (uniform || ret == KVM_ATTR_ONE)
+		count_uniform(store, &trimmed, old, change->set);
+	else
+		store->recount = true;
 
 	run.first = trimmed.first;
 	run.last = trimmed.last;
@@ -1144,7 +1315,7 @@ static void commit_step(struct kvm_attr_store *store,
 	if (change->keep)
 		commit_runs(store, change);
 	else
-		commit_run(store, change);
+		commit_run(store, change, uniform);
 }
 
 bool kvm_attr_store_commit(struct kvm_attr_store *store,
@@ -1202,5 +1373,6 @@ void kvm_attr_store_destroy(struct kvm_attr_store *store)
 				     false))
 		kvm_attr_store_relax(store);
 
+	WARN_ON_ONCE(store->nr_nodes);
 	xa_destroy(&store->xa);
 }

@@ -23,6 +23,11 @@ struct kvm_attr_store {
 	unsigned int nr_commits;
 	/* Pages whose nodes may wait to be freed: see kvm_attr_store_relax(). */
 	unsigned long nr_stepped;
+	/* For statistics: nodes, and extents whose value is not zero. */
+	unsigned long nr_nodes;
+	unsigned long nr_extents;
+	/* nr_extents is not known: see kvm_attr_store_count(). */
+	bool recount;
 };
 
 /* [first, last], both included, all of it with value attrs (0: no entry). */
@@ -59,6 +64,14 @@ bool kvm_attr_store_range_has(struct kvm_attr_store *store,
 void kvm_attr_store_extent(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,
 			   struct kvm_attr_extent *extent);
+
+/*
+ * Counts a bounded number of extents from *next on, which it moves, and adds them to
+ * *nr.  Returns whether there are more.  If store->recount is set, the caller begins at
+ * 0, and stores the sum in nr_extents.
+ */
+bool kvm_attr_store_count(struct kvm_attr_store *store, unsigned long *next,
+			  unsigned long *nr);
 
 /*
  * Cuts a range down to the pages from the first to the last that a change of it, as

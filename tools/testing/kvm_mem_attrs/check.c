@@ -323,13 +323,43 @@ void check_tree(struct kvm_attr_store *store, const struct model *model)
 		fail("no entry at %#lx, order %u", first, order);
 }
 
-void check_nr_nodes(const struct model *model)
+static unsigned long model_nr_extents(const struct model *model)
+{
+	unsigned long nr = !!model->attrs[0];
+	unsigned int i;
+
+	for (i = 1; i < model->nr_cells; i++)
+		nr += model->attrs[i] && model->attrs[i] != model->attrs[i - 1];
+
+	return nr;
+}
+
+static unsigned long recount(struct kvm_attr_store *store)
+{
+	unsigned long nr = 0, next = 0;
+
+	while (kvm_attr_store_count(store, &next, &nr))
+		;
+	return nr;
+}
+
+void check_counts(struct kvm_attr_store *store, const struct model *model)
 {
 	unsigned long want = model_nr_nodes(model);
 
+	if (recount(store) != model_nr_extents(model))
+		fail("%lu extents were counted, not %lu", recount(store),
+		     model_nr_extents(model));
+	if (store->recount)
+		store->nr_extents = recount(store);
+	store->recount = false;
 	rcu_barrier();
-	if (shim_nodes != want)
-		fail("%lu nodes, not %lu", shim_nodes, want);
+	if (shim_nodes != want || store->nr_nodes != want)
+		fail("%lu nodes, counted as %lu, not %lu", shim_nodes,
+		     store->nr_nodes, want);
+	if (store->nr_extents != model_nr_extents(model))
+		fail("%lu extents, not %lu", store->nr_extents,
+		     model_nr_extents(model));
 	if (shim_warnings)
 		fail("a WARN_ON() has fired");
 }

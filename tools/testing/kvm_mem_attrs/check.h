@@ -61,7 +61,7 @@ static inline unsigned long change_last(const struct model *model,
 
 /* All of these end the program, saying what differs, if anything does. */
 void check_tree(struct kvm_attr_store *store, const struct model *model);
-void check_nr_nodes(const struct model *model);
+void check_counts(struct kvm_attr_store *store, const struct model *model);
 void check_extents(struct kvm_attr_store *store, const struct model *model);
 void check_page(struct kvm_attr_store *store, const struct model *model,
 		unsigned long index);

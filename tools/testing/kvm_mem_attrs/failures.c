@@ -16,7 +16,7 @@ static unsigned long nr_changes, nr_failed;
 
 static void check_all(struct kvm_attr_store *store, const struct model *model)
 {
-	check_nr_nodes(model);
+	check_counts(store, model);
 	check_tree(store, model);
 	check_extents(store, model);
 }

@@ -60,7 +60,7 @@ static void one_change(struct kvm_attr_store *store, struct model *model,
 	else
 		change_commit(store, model, &change);
 
-	check_nr_nodes(model);
+	check_counts(store, model);
 	check_page(store, model, model->start[change.from]);
 	check_page(store, model, model->start[last + 1] - 1);
 }

@@ -116,7 +116,7 @@ static void check_around(struct random *random, struct kvm_attr_store *store,
 	unsigned long first = change_first(model, change);
 	unsigned long last = change_last(model, change);
 
-	check_nr_nodes(model);
+	check_counts(store, model);
 	check_page(store, model, first);
 	check_page(store, model, last);
 	if (first)

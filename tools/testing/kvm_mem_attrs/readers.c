@@ -160,7 +160,7 @@ int main(int argc, char **argv)
 
 	for (i = 0; i < nr; i++) {
 		one_change(&random);
-		check_nr_nodes(&model);
+		check_counts(&store, &model);
 		if (!(i & 63))
 			check_tree(&store, &model);
 	}
