@@ -62,6 +62,8 @@ struct options {
 	const char *append;
 	const char *console;		/* file, or NULL for stdout */
 	const char *harden;		/* the kernel's ELF image, or NULL */
+	const char *save;		/* attributes, when the guest has ended */
+	const char *restore;		/* attributes to start with, or NULL */
 	__u64 mem;			/* bytes of guest RAM */
 	__u64 private_above;		/* RAM from here on starts out private */
 	unsigned int cpus;
@@ -221,6 +223,7 @@ struct vm {
 	int fd;
 	__u64 attributes;	/* mask of attributes that this VM supports */
 	bool hypercall_exits;
+	__u64 restored_protected;	/* pages that the restored file protects */
 	atomic_uint cmos_index;
 	struct ram ram;
 	struct serial serial;
@@ -267,6 +270,11 @@ int convert_range(struct vm *vm, __u64 gpa, __u64 size, bool to_private,
 		  int *leftover);
 void pin_pages(struct ram *ram, __u64 gpa, __u64 size, bool pin);
 __u64 private_backed_pages(const struct ram *ram);
+void book_private(struct ram *ram, __u64 gpa, __u64 size);
+
+/* attributes.c */
+void save_attributes(struct vm *vm);
+void restore_attributes(struct vm *vm);
 
 /* boot.c, mptable.c */
 struct entry_point {

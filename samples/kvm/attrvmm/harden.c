@@ -227,7 +227,7 @@ __u64 protection_of(const struct vm *vm, __u64 gpa, __u64 size)
 __u64 count_protected_pages(const struct vm *vm)
 {
 	const struct protected_range *range;
-	__u64 pages = 0;
+	__u64 pages = vm->restored_protected;
 	unsigned int i;
 
 	for (i = 0; i < vm->harden.nr_ranges; i++) {

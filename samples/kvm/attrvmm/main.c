@@ -13,6 +13,7 @@
  *   vm.c         what KVM offers, the VM, its end
  *   memory.c     both backings of RAM, memslots, conversion: read this first
  *   boot.c       kernel, initramfs, boot_params; mptable.c: the MP table
+ *   attributes.c attributes saved and restored, as a migration would
  *   vcpu.c       vCPUs and their exits; memory faults and hypercalls
  *   portio.c     I/O ports; serial.c: the console
  *   doorbell.c   a guest program talks to the VMM through a shared page
@@ -107,6 +108,8 @@ int main(int argc, char **argv)
 	vm_wait(&vm);
 	vcpus_stop(&vm);
 	vm.seconds = now_seconds() - start;
+	if (vm.opt.save)
+		save_attributes(&vm);
 	report_end(&vm);
 	return verdict_status(&vm);
 }

@@ -219,6 +219,15 @@ static __u64 book_pages(struct ram *ram, __u64 first, __u64 nr, bool to_private,
 	return changed;
 }
 
+/* [gpa, gpa + size), which lies in one region, has become private. */
+void book_private(struct ram *ram, __u64 gpa, __u64 size)
+{
+	const struct ram_region *region = find_region(ram, gpa, size);
+
+	book_pages(ram, (region->offset + gpa - region->gpa) >> PAGE_SHIFT,
+		   size >> PAGE_SHIFT, true, 0);
+}
+
 static void make_initially_private(struct vm *vm)
 {
 	const struct ram_region *region;
@@ -239,8 +248,7 @@ static void make_initially_private(struct vm *vm)
 			die(STATUS_HOST,
 			    "KVM_SET_MEMORY_ATTRIBUTES (%#llx, %#llx bytes, private): %s: is memory short?",
 			    start, end - start, strerror(errno));
-		book_pages(ram, (region->offset + start - region->gpa) >> PAGE_SHIFT,
-			   (end - start) >> PAGE_SHIFT, true, 0);
+		book_private(ram, start, end - start);
 	}
 }
 
@@ -265,7 +273,10 @@ void memory_init(struct vm *vm)
 		add_region(vm, 0, LOW_RAM_END);
 		add_region(vm, HIGH_RAM_START, ram->size - LOW_RAM_END);
 	}
-	make_initially_private(vm);
+	if (vm->opt.restore)
+		restore_attributes(vm);
+	else
+		make_initially_private(vm);
 }
 
 static int discard_private(const struct ram *ram, __u64 offset, __u64 size)

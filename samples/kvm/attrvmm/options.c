@@ -39,6 +39,10 @@ static const char usage[] =
 "                        its kernel's text and rodata can no longer be written,\n"
 "                        its data not executed, a page of secrets not touched;\n"
 "                        VMLINUX is the ELF image that is packed in --kernel\n"
+"  --save-attributes FILE     when the guest has ended, write the attributes of\n"
+"                        its memory, a line per extent\n"
+"  --restore-attributes FILE  start with these, instead of --private-above;\n"
+"                        kernel and initramfs need shared memory, as above\n"
 "  --console FILE        where the guest's serial console goes (stdout)\n"
 "  --timeout SECONDS     stop a guest that has not ended by then (never)\n"
 "  --help                this text\n"
@@ -52,7 +56,8 @@ static const char usage[] =
 enum option_id {
 	OPT_KERNEL = 1, OPT_INITRD, OPT_APPEND, OPT_MEM, OPT_CPUS, OPT_VM_TYPE,
 	OPT_PRIVATE_ABOVE, OPT_BACKING, OPT_PRIVATE_BACKING, OPT_ON_FAULT,
-	OPT_DOORBELL, OPT_HARDEN, OPT_CONSOLE, OPT_TIMEOUT, OPT_HELP,
+	OPT_DOORBELL, OPT_HARDEN, OPT_SAVE, OPT_RESTORE, OPT_CONSOLE,
+	OPT_TIMEOUT, OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -68,6 +73,8 @@ static const struct option long_options[] = {
 	{ "on-fault",		required_argument, NULL, OPT_ON_FAULT },
 	{ "doorbell",		no_argument,       NULL, OPT_DOORBELL },
 	{ "harden",		required_argument, NULL, OPT_HARDEN },
+	{ "save-attributes",	required_argument, NULL, OPT_SAVE },
+	{ "restore-attributes",	required_argument, NULL, OPT_RESTORE },
 	{ "console",		required_argument, NULL, OPT_CONSOLE },
 	{ "timeout",		required_argument, NULL, OPT_TIMEOUT },
 	{ "help",		no_argument,       NULL, OPT_HELP },
@@ -182,6 +189,12 @@ static void parse_option(struct options *opt, int id, const char *name)
 		break;
 	case OPT_HARDEN:
 		opt->harden = optarg;
+		break;
+	case OPT_SAVE:
+		opt->save = optarg;
+		break;
+	case OPT_RESTORE:
+		opt->restore = optarg;
 		break;
 	case OPT_CONSOLE:
 		opt->console = optarg;

@@ -94,7 +94,7 @@ static void inject_gp(struct vcpu *vcpu, __u64 gpa)
 /* KVM_EXIT_MEMORY_FAULT, for the sake of NR, NW or NX. */
 void refused_access(struct vcpu *vcpu, __u64 gpa, __u64 access)
 {
-	if (!vcpu->vm->opt.harden) {
+	if (!vcpu->vm->opt.harden && !vcpu->vm->restored_protected) {
 		vm_end(vcpu->vm, END_HOST,
 		       "KVM_EXIT_MEMORY_FAULT: %#llx is protected, but no protection was asked for: a kernel bug",
 		       gpa);
