@@ -497,6 +497,21 @@ static void row_toggle_4k(void)
 	toggle("toggle_4K", PAGE, 1000);
 }
 
+static void trace_sets(const char *on)
+{
+	FILE *file = fopen("/sys/kernel/tracing/events/kvm/kvm_mem_attrs_set/enable", "w");
+
+	if (!file || fputs(on, file) < 0 || fclose(file))
+		err(1, "kvm_mem_attrs_set");
+}
+
+static void row_toggle_4k_traced(void)
+{
+	trace_sets("1");
+	toggle("toggle_4K_traced", PAGE, 1000);
+	trace_sets("0");
+}
+
 static void row_toggle_2m(void)
 {
 	toggle("toggle_2M", 2 * MiB, 100);
@@ -1246,6 +1261,7 @@ static const struct row rows[] = {
 	{ "backing", PRIVATE, row_backing },
 	{ "hole", PRIVATE, row_hole },
 	{ "toggle_4K", PRIVATE, row_toggle_4k },
+	{ "toggle_4K_traced", PRIVATE, row_toggle_4k_traced },
 	{ "toggle_2M", PRIVATE, row_toggle_2m },
 	{ "alternate", PRIVATE, row_alternate },
 	{ "sweep", PRIVATE, row_sweep },

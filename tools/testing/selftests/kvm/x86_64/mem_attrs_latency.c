@@ -341,6 +341,23 @@ static void alternate(struct vm *vm, uint64_t size)
 	}
 }
 
+/* All of the VM's extents as text. */
+static void read_debugfs(const struct vm *vm)
+{
+	static char text[65536];
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/mem_attrs",
+		 getpid(), vm->fd);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		err(1, "%s", path);
+	while (read(fd, text, sizeof(text)) > 0)
+		;
+	close(fd);
+}
+
 static void fragmented(unsigned int gib)
 {
 	struct vm vm = vm_create();
@@ -349,6 +366,7 @@ static void fragmented(unsigned int gib)
 
 #define ROW(name) (snprintf(row, sizeof(row), name "_%uG", gib), row)
 	alternate(&vm, size);
+	MEASURE(ROW("debugfs"), read_debugfs(&vm));
 	MEASURE(ROW("update"), update_range(&vm, size, NX));
 	MEASURE(ROW("update_same"), update_range(&vm, size, NX));
 	MEASURE(ROW("get"), get(&vm, size));
