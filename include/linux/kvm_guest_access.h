@@ -58,14 +58,34 @@ int kvm_arch_cmpxchg_user(void __user *uaddr, void *old, const void *new,
 			  int len);
 
 /*
+ * Arch: the paravirtual feature that has its page at @gfn, else NULL.  Without a vCPU,
+ * only features of the VM as a whole are looked at.  Any context; the name is a
+ * constant.
+ */
+const char *kvm_arch_pv_page_name(struct kvm *kvm, struct kvm_vcpu *vcpu,
+				  gfn_t gfn);
+
+/*
  * An access of KVM on behalf of a guest instruction that attributes refuse fails as
  * an access to unbacked memory does.  To tell the two apart, the refusal is recorded in
  * the vCPU.  It stays there until kvm_guest_access_clear_refused(), which is called
  * where an instruction or a page walk starts, or until
  * kvm_guest_access_refused_exit(), which prepares the exit and returns -EFAULT.
  */
+/* What ran into the attributes, for those who look at the exit from outside. */
+enum kvm_memory_fault_by {
+	KVM_MEMORY_FAULT_BY_HARDWARE,
+	KVM_MEMORY_FAULT_BY_EMULATOR,
+	KVM_MEMORY_FAULT_BY_PAGE_WALK,
+	KVM_MEMORY_FAULT_BY_KVM,
+};
+
 #ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
-int kvm_guest_access_refused_exit(struct kvm_vcpu *vcpu);
+/* kvm_prepare_memory_fault_exit() for one page, counted and traced. */
+void kvm_mem_attrs_prepare_exit(struct kvm_vcpu *vcpu, gpa_t gpa, u64 flags,
+				enum kvm_memory_fault_by by);
+int __kvm_guest_access_refused_exit(struct kvm_vcpu *vcpu,
+				    enum kvm_memory_fault_by by);
 
 static inline bool kvm_guest_access_refused(struct kvm_vcpu *vcpu)
 {
@@ -85,7 +105,8 @@ static inline bool kvm_host_map_has_attrs(const struct kvm_host_map *map)
 }
 
 #else
-static inline int kvm_guest_access_refused_exit(struct kvm_vcpu *vcpu)
+static inline int __kvm_guest_access_refused_exit(struct kvm_vcpu *vcpu,
+						  enum kvm_memory_fault_by by)
 {
 	return -EFAULT;
 }
@@ -104,6 +125,11 @@ static inline void kvm_guest_access_clear_refused(struct kvm_vcpu *vcpu)
 {
 }
 #endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
+
+static inline int kvm_guest_access_refused_exit(struct kvm_vcpu *vcpu)
+{
+	return __kvm_guest_access_refused_exit(vcpu, KVM_MEMORY_FAULT_BY_KVM);
+}
 
 /*
  * kvm_vcpu_map() of a page that stays mapped for longer than the handling of a

@@ -27,6 +27,8 @@ void kvm_mem_attrs_destroy_vm(struct kvm *kvm);
 long kvm_mem_attrs_vm_ioctl(struct kvm *kvm, unsigned int ioctl,
 			    void __user *argp);
 u64 kvm_mem_attrs_supported(struct kvm *kvm);
+void kvm_mem_attrs_create_debugfs(struct kvm *kvm);
+void kvm_mem_attrs_refresh_stats(struct kvm *kvm);
 
 unsigned long __kvm_mem_attrs_get(struct kvm *kvm, gfn_t gfn);
 unsigned int __kvm_mem_attrs_uniform_order(struct kvm *kvm, gfn_t gfn,
@@ -144,6 +146,14 @@ bool kvm_arch_revoke_nested_pages(struct kvm *kvm);
 #else /* !CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
 
 static inline void kvm_mem_attrs_destroy_vm(struct kvm *kvm)
+{
+}
+
+static inline void kvm_mem_attrs_create_debugfs(struct kvm *kvm)
+{
+}
+
+static inline void kvm_mem_attrs_refresh_stats(struct kvm *kvm)
 {
 }
 

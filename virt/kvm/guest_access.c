@@ -312,6 +312,7 @@ static int guest_access(struct kvm *kvm, struct guest_access *a)
 	if (likely(!a->refused))
 		return r;
 
+	kvm_mem_attrs_note_refused(kvm, a->gfn, a->access, a->refused);
 	vcpu = kvm_get_running_vcpu();
 	if (vcpu && vcpu->kvm == kvm) {
 		vcpu->refused_gpa = gfn_to_gpa(a->gfn);
@@ -321,14 +322,15 @@ static int guest_access(struct kvm *kvm, struct guest_access *a)
 }
 
 /* The instruction that had an access refused ends as an exit to userspace. */
-int kvm_guest_access_refused_exit(struct kvm_vcpu *vcpu)
+int __kvm_guest_access_refused_exit(struct kvm_vcpu *vcpu,
+				    enum kvm_memory_fault_by by)
 {
-	kvm_prepare_memory_fault_exit(vcpu, vcpu->refused_gpa, PAGE_SIZE,
-				      vcpu->refused_flags);
+	kvm_mem_attrs_prepare_exit(vcpu, vcpu->refused_gpa,
+				   vcpu->refused_flags, by);
 	kvm_guest_access_clear_refused(vcpu);
 	return -EFAULT;
 }
-EXPORT_SYMBOL_GPL(kvm_guest_access_refused_exit);
+EXPORT_SYMBOL_GPL(__kvm_guest_access_refused_exit);
 
 void kvm_guest_access_init(struct kvm_mem_attrs *attrs)
 {
@@ -473,6 +475,8 @@ int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 		r = access_locked(kvm, &a);
 	read_unlock(&attrs->access);
 
+	if (a.refused)
+		kvm_mem_attrs_note_refused(kvm, gfn, a.access, a.refused);
 	if (r)
 		return -EFAULT;
 
@@ -582,16 +586,19 @@ int kvm_guest_access_cmpxchg(struct kvm *kvm, struct kvm_memory_slot *slot,
 kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 			       gfn_t gfn, bool *private)
 {
+	u64 access = KVM_MEMORY_EXIT_FLAG_READ | KVM_MEMORY_EXIT_FLAG_WRITE;
 	unsigned long attrs = __kvm_mem_attrs_get(kvm, gfn);
 	struct page *page;
+	u64 refused;
 
 	*private = IS_ENABLED(CONFIG_KVM_PRIVATE_MEM) &&
 		   (attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE);
 
-	if (kvm_mem_attrs_apply(slot) &&
-	    kvm_mem_attrs_refuse(attrs, KVM_MEMORY_EXIT_FLAG_READ |
-					KVM_MEMORY_EXIT_FLAG_WRITE))
+	refused = kvm_mem_attrs_refuse(attrs, access);
+	if (refused && kvm_mem_attrs_apply(slot)) {
+		kvm_mem_attrs_note_refused(kvm, gfn, refused, refused);
 		return KVM_PFN_ERR_FAULT;
+	}
 
 	if (!*private)
 		return gfn_to_pfn_memslot(slot, gfn);
@@ -812,6 +819,7 @@ bool kvm_guest_access_check(struct kvm_vcpu *vcpu, gfn_t gfn)
 	if (!refused)
 		return true;
 
+	kvm_mem_attrs_note_refused(vcpu->kvm, gfn, refused, refused);
 	vcpu->refused_gpa = gfn_to_gpa(gfn);
 	vcpu->refused_flags = refused;
 	return false;

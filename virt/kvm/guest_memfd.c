@@ -104,8 +104,11 @@
 #include <linux/pagemap.h>
 #include <linux/pseudo_fs.h>
 #include <linux/sched/signal.h>
+#include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include <linux/xarray.h>
+
+#include <trace/events/kvm_mem_attrs.h>
 
 #include "guest_memfd.h"
 #include "guest_memfd_folio.h"
@@ -121,6 +124,11 @@ struct kvm_gmem {
 	struct mutex lock;
 	/* kvm_memory_slot::gmem.node of every bound memslot, by page offset. */
 	struct rb_root_cached bindings;
+	unsigned int nr_bindings;
+	/* Folios of 4 KiB, of 2 MiB, and holes in these, at this moment. */
+	atomic_long_t nr_small;
+	atomic_long_t nr_huge;
+	atomic_long_t nr_holes;
 };
 
 static struct vfsmount *kvm_gmem_mnt;
@@ -131,6 +139,27 @@ static const struct file_operations kvm_gmem_fops;
 static struct kvm_gmem *kvm_gmem_of(struct address_space *mapping)
 {
 	return mapping->host->i_private;
+}
+
+/* The VM's statistics are the sums of its files. */
+void kvm_gmem_count(struct address_space *mapping, int small, int huge,
+		    int holes)
+{
+	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
+	struct kvm_vm_stat_generic *stat = &gmem->kvm->stat.generic;
+
+	if (small) {
+		atomic_long_add(small, &gmem->nr_small);
+		atomic64_add(small, &stat->gmem_pages_4k);
+	}
+	if (huge) {
+		atomic_long_add(huge, &gmem->nr_huge);
+		atomic64_add(huge, &stat->gmem_pages_2m);
+	}
+	if (holes) {
+		atomic_long_add(holes, &gmem->nr_holes);
+		atomic64_add(holes, &stat->gmem_holes);
+	}
 }
 
 static struct kvm_memory_slot *kvm_gmem_slot(struct interval_tree_node *node)
@@ -190,9 +219,13 @@ static struct folio *kvm_gmem_new_folio(struct address_space *mapping,
 {
 	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
 	struct folio *folio;
+	u64 start = 0;
 	int r;
 
 	lockdep_assert_held(&mapping->invalidate_lock);
+
+	if (trace_kvm_gmem_alloc_enabled())
+		start = ktime_get_ns();
 
 	folio = kvm_gmem_alloc_folio(gmem->kvm, gfp, order, gmem->flags);
 	if (IS_ERR(folio))
@@ -209,7 +242,11 @@ static struct folio *kvm_gmem_new_folio(struct address_space *mapping,
 	 * cache, e.g. soft offlining, would not ask KVM.
 	 */
 	folio_mark_dirty(folio);
+	kvm_gmem_count(mapping, !order, !!order, 0);
 	folio_unlock(folio);
+	if (start)
+		trace_kvm_gmem_alloc(mapping->host, index, order,
+				     ktime_get_ns() - start);
 	return folio;
 }
 
@@ -472,7 +509,7 @@ static void kvm_gmem_punch_piece(struct address_space *mapping, pgoff_t first,
 	kvm_gmem_invalidate_end(gmem, from, to);
 	filemap_invalidate_unlock(mapping);
 
-	kvm_gmem_free_unlinked(unlinked);
+	kvm_gmem_free_unlinked(mapping->host, unlinked);
 }
 
 /* Remove the pages of a file without bindings. */
@@ -485,7 +522,7 @@ static void kvm_gmem_remove_piece(struct address_space *mapping, pgoff_t first,
 	kvm_gmem_unlink(mapping, first, end, &unlinked);
 	filemap_invalidate_unlock(mapping);
 
-	kvm_gmem_free_unlinked(unlinked);
+	kvm_gmem_free_unlinked(mapping->host, unlinked);
 }
 
 /* Move @first to the next page in the file.  False: there is none before @end. */
@@ -610,6 +647,7 @@ static bool kvm_gmem_detach_slot(struct inode *inode, gfn_t *start, gfn_t *end)
 		*start = kvm_gmem_gfn_start(node, 0);
 		*end = kvm_gmem_gfn_end(node, ULONG_MAX);
 		interval_tree_remove(node, &gmem->bindings);
+		gmem->nr_bindings--;
 		RCU_INIT_POINTER(kvm_gmem_slot(node)->gmem.file, NULL);
 	}
 	mutex_unlock(&gmem->lock);
@@ -668,9 +706,49 @@ static int kvm_gmem_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* As many lines as there may be memslots would hold up memslots for long. */
+#define KVM_GMEM_SHOW_BINDINGS	128
+
+static void kvm_gmem_show_bindings(struct seq_file *m, struct kvm_gmem *gmem)
+{
+	struct interval_tree_node *node;
+	struct kvm_memory_slot *slot;
+	unsigned int n = 0;
+
+	mutex_lock(&gmem->lock);
+	seq_printf(m, "gmem-bindings:\t%u\n", gmem->nr_bindings);
+	node = interval_tree_iter_first(&gmem->bindings, 0, ULONG_MAX);
+	for (; node && n < KVM_GMEM_SHOW_BINDINGS; n++) {
+		slot = kvm_gmem_slot(node);
+		seq_printf(m, "gmem-binding:\tslot %d as %d gpa %#llx-%#llx offset %#llx\n",
+			   slot->id, slot->as_id, gfn_to_gpa(slot->base_gfn),
+			   gfn_to_gpa(slot->base_gfn + slot->npages) - 1,
+			   (u64)node->start << PAGE_SHIFT);
+		node = interval_tree_iter_next(node, 0, ULONG_MAX);
+	}
+	mutex_unlock(&gmem->lock);
+}
+
+/* In bytes.  For those who may trace the task that has the file open. */
+static void kvm_gmem_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	struct kvm_gmem *gmem = kvm_gmem_of(file->f_mapping);
+	u64 small = atomic_long_read(&gmem->nr_small) * PAGE_SIZE;
+	u64 huge = atomic_long_read(&gmem->nr_huge) * KVM_GMEM_HUGE_NR * PAGE_SIZE;
+	u64 holes = atomic_long_read(&gmem->nr_holes) * PAGE_SIZE;
+
+	seq_printf(m, "gmem-size:\t%lld\n", i_size_read(file_inode(file)));
+	seq_printf(m, "gmem-flags:\t%#llx\n", gmem->flags);
+	seq_printf(m, "gmem-allocated:\t%llu\n", small + huge - holes);
+	seq_printf(m, "gmem-huge:\t%llu\n", huge);
+	seq_printf(m, "gmem-holes:\t%llu\n", holes);
+	kvm_gmem_show_bindings(m, gmem);
+}
+
 static const struct file_operations kvm_gmem_fops = {
 	.owner		= THIS_MODULE,
 	.release	= kvm_gmem_release,
+	.show_fdinfo	= IS_ENABLED(CONFIG_PROC_FS) ? kvm_gmem_show_fdinfo : NULL,
 	.fallocate	= kvm_gmem_fallocate,
 };
 
@@ -889,6 +967,7 @@ static int kvm_gmem_bind_file(struct kvm *kvm, struct kvm_memory_slot *slot,
 	if (!interval_tree_iter_first(&gmem->bindings, slot->gmem.node.start,
 				      slot->gmem.node.last)) {
 		interval_tree_insert(&slot->gmem.node, &gmem->bindings);
+		gmem->nr_bindings++;
 		rcu_assign_pointer(slot->gmem.file, file);
 		r = 0;
 	}
@@ -938,6 +1017,7 @@ void kvm_gmem_unbind(struct kvm *kvm, struct kvm_memory_slot *slot)
 	filemap_invalidate_lock(file->f_mapping);
 	mutex_lock(&gmem->lock);
 	interval_tree_remove(&slot->gmem.node, &gmem->bindings);
+	gmem->nr_bindings--;
 	RCU_INIT_POINTER(slot->gmem.file, NULL);
 	mutex_unlock(&gmem->lock);
 	filemap_invalidate_unlock(file->f_mapping);

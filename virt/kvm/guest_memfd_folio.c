@@ -57,6 +57,8 @@
 #include <linux/pagemap.h>
 #include <linux/pagevec.h>
 
+#include <trace/events/kvm_mem_attrs.h>
+
 #include "guest_memfd_folio.h"
 
 /*
@@ -102,13 +104,16 @@ void kvm_gmem_fill_holes(struct folio *folio, pgoff_t first, pgoff_t last)
 {
 	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
 	unsigned long flags;
+	unsigned int old;
 
 	if (!holes || !READ_ONCE(holes->nr))
 		return;
 
 	spin_lock_irqsave(&holes->lock, flags);
+	old = holes->nr;
 	bitmap_clear(holes->map, first - folio->index, last - first + 1);
 	WRITE_ONCE(holes->nr, bitmap_weight(holes->map, KVM_GMEM_HUGE_NR));
+	kvm_gmem_count(folio->mapping, 0, 0, holes->nr - old);
 	spin_unlock_irqrestore(&holes->lock, flags);
 }
 
@@ -162,9 +167,14 @@ static void kvm_gmem_wipe_folio(struct folio *folio)
 /* From private to ordinary memory, the opposite of kvm_gmem_prepare_folio(). */
 static void kvm_gmem_restore_folio(struct folio *folio)
 {
+	int r = kvm_gmem_direct_map_restore(folio);
+
 	/* Leak the folio if its direct map cannot be restored. */
-	if (WARN_ON_ONCE(kvm_gmem_direct_map_restore(folio)))
+	if (WARN_ON_ONCE(r)) {
+		trace_kvm_gmem_convert_fail(folio_pfn(folio),
+					    folio_order(folio), false, r);
 		folio_get(folio);
+	}
 
 	kvm_arch_gmem_invalidate(&folio->page, folio_order(folio));
 	kvm_gmem_detach_holes(folio);
@@ -227,6 +237,7 @@ struct folio *kvm_gmem_alloc_folio(struct kvm *kvm, gfp_t gfp,
 
 	r = kvm_gmem_prepare_folio(kvm, folio, flags);
 	if (r) {
+		trace_kvm_gmem_convert_fail(folio_pfn(folio), order, true, r);
 		folio_put(folio);
 		return ERR_PTR(r);
 	}
@@ -271,6 +282,10 @@ static struct folio **kvm_gmem_next_unlinked(struct folio *folio)
 static void kvm_gmem_unlink_folio(struct address_space *mapping,
 				  struct folio *folio, struct folio **unlinked)
 {
+	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
+
+	kvm_gmem_count(mapping, -!folio_test_large(folio),
+		       -folio_test_large(folio), holes ? -(int)holes->nr : 0);
 	folio_lock(folio);
 	folio_set_checked(folio);
 	WARN_ON_ONCE(generic_error_remove_page(mapping, &folio->page));
@@ -297,7 +312,28 @@ void kvm_gmem_unlink(struct address_space *mapping, pgoff_t first, pgoff_t end,
 	}
 }
 
-void kvm_gmem_free_unlinked(struct folio *folio)
+static void kvm_gmem_free_one(struct inode *inode, struct folio *folio)
+{
+	unsigned int order = folio_order(folio);
+	pgoff_t index = folio->index;
+	u64 start = 0;
+
+	if (trace_kvm_gmem_free_enabled())
+		start = ktime_get_ns();
+
+	/* As in kvm_gmem_free_folio(). */
+	smp_mb();
+	kvm_gmem_wipe_folio(folio);
+	kvm_gmem_restore_folio(folio);
+	folio_clear_checked(folio);
+	folio_put(folio);
+
+	if (start)
+		trace_kvm_gmem_free(inode, index, order,
+				    ktime_get_ns() - start);
+}
+
+void kvm_gmem_free_unlinked(struct inode *inode, struct folio *folio)
 {
 	struct folio **link, *next;
 
@@ -305,13 +341,7 @@ void kvm_gmem_free_unlinked(struct folio *folio)
 		link = kvm_gmem_next_unlinked(folio);
 		next = *link;
 		*link = NULL;
-
-		/* As in kvm_gmem_free_folio(). */
-		smp_mb();
-		kvm_gmem_wipe_folio(folio);
-		kvm_gmem_restore_folio(folio);
-		folio_clear_checked(folio);
-		folio_put(folio);
+		kvm_gmem_free_one(inode, folio);
 		cond_resched();
 	}
 }
@@ -324,12 +354,15 @@ static bool kvm_gmem_make_holes(struct folio *folio, pgoff_t first, pgoff_t end)
 {
 	DECLARE_BITMAP(old, KVM_GMEM_HUGE_NR);
 	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
+	unsigned int nr;
 	unsigned long i;
 
 	spin_lock_irq(&holes->lock);
 	bitmap_copy(old, holes->map, KVM_GMEM_HUGE_NR);
 	bitmap_set(holes->map, first - folio->index, end - first);
+	nr = holes->nr;
 	WRITE_ONCE(holes->nr, bitmap_weight(holes->map, KVM_GMEM_HUGE_NR));
+	kvm_gmem_count(folio->mapping, 0, 0, holes->nr - nr);
 	spin_unlock_irq(&holes->lock);
 
 	/* Order the bits before the wipe.  Pairs with kvm_gmem_put_page(). */

@@ -11,6 +11,7 @@
 #include <linux/types.h>
 
 struct address_space;
+struct inode;
 struct kvm;
 
 /* Large folios have the size of a PMD, which one mapping can span. */
@@ -26,6 +27,13 @@ struct folio *kvm_gmem_alloc_folio(struct kvm *kvm, gfp_t gfp,
 				   unsigned int order, u64 flags);
 void kvm_gmem_discard_folio(struct folio *folio);
 
+/*
+ * guest_memfd.c: count folios of 4 KiB and of 2 MiB, and holes, that a file gets or
+ * (negative) loses.  Any context.
+ */
+void kvm_gmem_count(struct address_space *mapping, int small, int huge,
+		    int holes);
+
 /* address_space_operations::free_folio */
 void kvm_gmem_free_folio(struct folio *folio);
 
@@ -36,7 +44,7 @@ void kvm_gmem_free_folio(struct folio *folio);
  */
 void kvm_gmem_unlink(struct address_space *mapping, pgoff_t first, pgoff_t end,
 		     struct folio **unlinked);
-void kvm_gmem_free_unlinked(struct folio *unlinked);
+void kvm_gmem_free_unlinked(struct inode *inode, struct folio *unlinked);
 
 /* Whether the page is absent although its folio is in the file.  Any context. */
 bool kvm_gmem_is_hole(struct folio *folio, pgoff_t index);

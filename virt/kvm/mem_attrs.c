@@ -103,6 +103,8 @@
 #include <linux/uaccess.h>
 #include <linux/wait_bit.h>
 
+#include <trace/events/kvm_mem_attrs.h>
+
 #include "kvm_mm.h"
 #include "mem_attrs.h"
 
@@ -361,6 +363,25 @@ static int mem_attrs_look(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	return 0;
 }
 
+/* For those who trace: how much changes.  Returns 0 or -EINTR. */
+static int mem_attrs_measure(struct kvm *kvm, struct kvm_mem_attrs_op *op)
+{
+	struct kvm_attr_extent ext;
+	struct kvm_attr_iter iter;
+
+	kvm_attr_iter_init(&iter, &kvm->mem_attrs->store, op->first, op->last);
+	while (kvm_attr_iter_next(&iter, &ext)) {
+		if (op_result(op, ext.attrs) != ext.attrs) {
+			op->nr_changed += ext.last - ext.first + 1;
+			op->nr_extents++;
+		}
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
+}
+
 #ifdef KVM_HAVE_MMU_RWLOCK
 #define mmu_lock_wanted(kvm)	rwlock_is_contended(&(kvm)->mmu_lock)
 #else
@@ -404,6 +425,8 @@ static bool mem_attrs_yield(struct kvm *kvm, bool flush)
 static bool mem_attrs_zap_slot(struct kvm *kvm, struct kvm_gfn_range *range,
 			       unsigned long old, unsigned long new, bool flush)
 {
+	gfn_t start = range->start;
+
 	range->may_block = range->end - range->start > ZAP_ATOMIC_PAGES;
 
 	while (range->start < range->end) {
@@ -412,6 +435,10 @@ static bool mem_attrs_zap_slot(struct kvm *kvm, struct kvm_gfn_range *range,
 		flush |= kvm_arch_zap_mem_attrs(kvm, range, old, new);
 		flush = mem_attrs_yield(kvm, flush);
 	}
+
+	if (kvm_mem_attrs_apply(range->slot))
+		trace_kvm_mem_attrs_zap(kvm, range->slot, start, range->end,
+					old, new);
 	return flush;
 }
 
@@ -587,6 +614,8 @@ static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 		return r;
 
 	r = mem_attrs_look(kvm, op);
+	if (!r && trace_kvm_mem_attrs_set_enabled())
+		r = mem_attrs_measure(kvm, op);
 	if (r)
 		return r;
 
@@ -596,7 +625,27 @@ static int mem_attrs_apply(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 		return r;
 
 	mem_attrs_change(kvm, op);
+	op->changed = true;
 	return 0;
+}
+
+/* Make the change that a VMM asks for.  Counts it, and lets those who trace see it. */
+static int mem_attrs_call(struct kvm *kvm, struct kvm_mem_attrs_op *op)
+{
+	gfn_t first = op->first, npages = op->last - op->first + 1;
+	u64 start = ktime_get_ns(), ns;
+	int r;
+
+	if (mutex_lock_killable(&kvm->slots_lock))
+		return -EINTR;
+	r = mem_attrs_apply(kvm, op);
+	ns = ktime_get_ns() - start;
+	if (!r)
+		kvm_mem_attrs_count_set(kvm, op, ns);
+	mutex_unlock(&kvm->slots_lock);
+
+	trace_kvm_mem_attrs_set(kvm, first, npages, op, r, ns);
+	return r;
 }
 
 /*
@@ -690,7 +739,6 @@ static int kvm_vm_set_mem_attrs(struct kvm *kvm, void __user *argp)
 {
 	struct kvm_memory_attributes args;
 	struct kvm_mem_attrs_op op;
-	int r;
 
 	if (copy_from_user(&args, argp, sizeof(args)))
 		return -EFAULT;
@@ -710,18 +758,14 @@ static int kvm_vm_set_mem_attrs(struct kvm *kvm, void __user *argp)
 		.set = args.attributes,
 	};
 
-	if (mutex_lock_killable(&kvm->slots_lock))
-		return -EINTR;
-	r = mem_attrs_apply(kvm, &op);
-	mutex_unlock(&kvm->slots_lock);
-	return r;
+	trace_kvm_vm_set_mem_attributes(op.first, op.last + 1, op.set);
+	return mem_attrs_call(kvm, &op);
 }
 
 static int mem_attrs_update_one(struct kvm *kvm,
 				const struct kvm_memory_attributes_update *u)
 {
 	struct kvm_mem_attrs_op op;
-	int r;
 
 	if ((u->set | u->clear) & ~kvm_mem_attrs_supported(kvm))
 		return -EINVAL;
@@ -737,11 +781,7 @@ static int mem_attrs_update_one(struct kvm *kvm,
 		.set = u->set,
 	};
 
-	if (mutex_lock_killable(&kvm->slots_lock))
-		return -EINTR;
-	r = mem_attrs_apply(kvm, &op);
-	mutex_unlock(&kvm->slots_lock);
-	return r;
+	return mem_attrs_call(kvm, &op);
 }
 
 /* Apply the updates from args->done on, which counts what took effect. */

@@ -17,6 +17,8 @@
  * @unreads: the change takes read access away from a page, or changes its
  *	     backing, so what KVM has read from the page must be dropped
  * @uniform: all pages have the attributes @old before the change
+ * @changed: a page has got another value
+ * @nr_changed, @nr_extents: if traced, how many pages change, in how many extents
  */
 struct kvm_mem_attrs_op {
 	gfn_t first;
@@ -27,6 +29,9 @@ struct kvm_mem_attrs_op {
 	bool unreads;
 	bool uniform;
 	unsigned long old;
+	bool changed;
+	u64 nr_changed;
+	u64 nr_extents;
 };
 
 /* Locks and lifetimes: see mem_attrs.c.  @op: the change in progress, if any. */
@@ -43,5 +48,11 @@ struct kvm_mem_attrs {
 
 void kvm_guest_access_init(struct kvm_mem_attrs *attrs);
 void kvm_guest_access_wait(struct kvm *kvm, const struct kvm_mem_attrs_op *op);
+
+/* mem_attrs_stat.c */
+void kvm_mem_attrs_count_set(struct kvm *kvm, const struct kvm_mem_attrs_op *op,
+			     u64 ns);
+void kvm_mem_attrs_note_refused(struct kvm *kvm, gfn_t gfn, u64 access,
+				u64 flags);
 
 #endif /* __KVM_MEM_ATTRS_PRIV_H */

@@ -13,7 +13,9 @@
 #include <linux/uaccess.h>
 
 #include "cpuid.h"
+#include "hyperv.h"
 #include "kvm_emulate.h"
+#include "lapic.h"
 #include "mem_attrs.h"
 #include "mmu.h"
 #include "trace.h"
@@ -239,6 +241,84 @@ bool kvm_async_pf_page_allowed(struct kvm_vcpu *vcpu)
 					sizeof(struct kvm_vcpu_pv_apf_data));
 }
 
+/* Whether the page of an address with flags below it is @gfn. */
+static bool is_page_at(gfn_t gfn, gpa_t gpa, bool enabled)
+{
+	return enabled && gpa_to_gfn(gpa) == gfn;
+}
+
+static const char *hyperv_page_name(struct kvm_vcpu *vcpu, gfn_t gfn)
+{
+	struct kvm_vcpu_hv *hv = to_hv_vcpu(vcpu);
+
+	if (!hv)
+		return NULL;
+	if (is_page_at(gfn, hv->hv_vapic,
+		       hv->hv_vapic & HV_X64_MSR_VP_ASSIST_PAGE_ENABLE))
+		return "hyperv-assist-page";
+	if (is_page_at(gfn, hv->synic.msg_page,
+		       hv->synic.msg_page & HV_SYNIC_SIMP_ENABLE))
+		return "hyperv-synic-messages";
+	if (is_page_at(gfn, hv->synic.evt_page,
+		       hv->synic.evt_page & HV_SYNIC_SIEFP_ENABLE))
+		return "hyperv-synic-events";
+	return NULL;
+}
+
+static const char *xen_page_name(struct kvm_vcpu *vcpu, gfn_t gfn)
+{
+	struct kvm_vcpu_xen *xen = &vcpu->arch.xen;
+
+	if (is_page_at(gfn, xen->vcpu_info_cache.gpa,
+		       xen->vcpu_info_cache.active))
+		return "xen-vcpu-info";
+	if (is_page_at(gfn, xen->vcpu_time_info_cache.gpa,
+		       xen->vcpu_time_info_cache.active))
+		return "xen-vcpu-time-info";
+	if (is_page_at(gfn, xen->runstate_cache.gpa,
+		       xen->runstate_cache.active))
+		return "xen-runstate";
+	return NULL;
+}
+
+static const char *vm_page_name(struct kvm *kvm, gfn_t gfn)
+{
+	if (is_page_at(gfn, kvm->arch.wall_clock, kvm->arch.wall_clock))
+		return "wall-clock";
+	if (is_page_at(gfn, kvm->arch.xen.shinfo_cache.gpa,
+		       kvm->arch.xen.shinfo_cache.active))
+		return "xen-shared-info";
+	if (is_page_at(gfn, kvm->arch.hyperv.hv_tsc_page,
+		       kvm->arch.hyperv.hv_tsc_page & HV_X64_MSR_TSC_REFERENCE_ENABLE))
+		return "hyperv-tsc-page";
+	return NULL;
+}
+
+const char *kvm_arch_pv_page_name(struct kvm *kvm, struct kvm_vcpu *vcpu,
+				  gfn_t gfn)
+{
+	struct kvm_lapic *apic = vcpu ? vcpu->arch.apic : NULL;
+
+	if (!vcpu)
+		return vm_page_name(kvm, gfn);
+	if (is_page_at(gfn, vcpu->arch.pv_time.gpa, vcpu->arch.pv_time.active))
+		return "clock";
+	if (is_page_at(gfn, vcpu->arch.st.msr_val,
+		       vcpu->arch.st.msr_val & KVM_MSR_ENABLED))
+		return "steal-time";
+	if (is_page_at(gfn, vcpu->arch.apf.data.gpa,
+		       vcpu->arch.apf.msr_en_val & KVM_ASYNC_PF_ENABLED))
+		return "async-page-fault";
+	if (is_page_at(gfn, vcpu->arch.pv_eoi.data.gpa,
+		       vcpu->arch.pv_eoi.msr_val & KVM_MSR_ENABLED))
+		return "pv-eoi";
+	if (apic && is_page_at(gfn, apic->vapic_addr, apic->vapic_addr))
+		return "vapic";
+
+	return hyperv_page_name(vcpu, gfn) ?: xen_page_name(vcpu, gfn) ?:
+	       vm_page_name(kvm, gfn);
+}
+
 /*
  * Emulated instructions
  *
@@ -259,7 +339,8 @@ bool kvm_async_pf_page_allowed(struct kvm_vcpu *vcpu)
 int kvm_emulate_refused_exit(struct kvm_vcpu *vcpu)
 {
 	vcpu->arch.emulate_regs_need_sync_to_vcpu = false;
-	return kvm_guest_access_refused_exit(vcpu);
+	return __kvm_guest_access_refused_exit(vcpu,
+					       KVM_MEMORY_FAULT_BY_EMULATOR);
 }
 
 /* Read an instruction, or a part of one, that lies within one page. */

@@ -124,6 +124,13 @@ int kvm_emulate_refused_exit(struct kvm_vcpu *vcpu);
 bool kvm_emulate_dst_refused(struct kvm_vcpu *vcpu);
 bool kvm_task_switch_refused(struct kvm_vcpu *vcpu, u16 selector, int reason);
 
+/* The exit of a page walk that could not use a page of the guest's page tables. */
+static inline int kvm_page_walk_refused_exit(struct kvm_vcpu *vcpu)
+{
+	return __kvm_guest_access_refused_exit(vcpu,
+					       KVM_MEMORY_FAULT_BY_PAGE_WALK);
+}
+
 /*
  * Complete an intercepted load of a control register, which has begun with
  * kvm_guest_access_clear_refused().  If attributes refuse the read of the PDPTRs, exit to

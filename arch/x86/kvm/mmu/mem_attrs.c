@@ -419,8 +419,8 @@ static int fault_exit(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault,
 		      u64 flags, int err)
 {
 	if (!fault->prefetch)
-		kvm_prepare_memory_fault_exit(vcpu, gfn_to_gpa(fault->gfn),
-					      PAGE_SIZE, flags);
+		kvm_mem_attrs_prepare_exit(vcpu, gfn_to_gpa(fault->gfn), flags,
+					   KVM_MEMORY_FAULT_BY_HARDWARE);
 	return err;
 }
 

@@ -331,6 +331,14 @@ static u64 peek_poke(struct kvm_vcpu *vcpu)
 	return uc.args[2];
 }
 
+/* What the guest reads. */
+static u64 guest_peek(struct kvm_vcpu *vcpu, u64 gpa)
+{
+	vm_command(vcpu->vm, peek, gpa);
+	vcpu_run_to_sync(vcpu, 0);
+	return vm_command_result(vcpu->vm);
+}
+
 /* The guest counts in private memory only, through every change of the slot. */
 static void test_churn(void)
 {
@@ -409,6 +417,36 @@ static void test_move_onto_private(void)
 	vm_set_shared(vm, BAD_GPA, PG);
 	ASSERT_EQ(peek_poke(vcpu), 0);
 	ASSERT_EQ(*(u64 *)private_slot_hva(&s, BAD_GPA), 1);
+
+	kvm_vm_free(vm);
+	private_slot_destroy(&s);
+}
+
+/* Every second page of 4 MiB is private: a set of all finds the mappings between. */
+static void test_fragmented(void)
+{
+	static const u64 mapped[] = { 0, 256, 510, 512, 700, 1022 };
+	struct private_slot s;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	u64 gpa;
+	int i;
+
+	vm = vm_create_with_slot(&vcpu, guest_obey, &s, SLOT, SLOT_GPA,
+				 SLOT_SIZE);
+	for (gpa = SLOT_GPA + PG; gpa < SLOT_GPA + SLOT_SIZE; gpa += 2 * PG)
+		vm_set_private(vm, gpa, PG);
+	for (i = 0; i < ARRAY_SIZE(mapped); i++) {
+		gpa = SLOT_GPA + mapped[i] * PG;
+		*(u64 *)private_slot_hva(&s, gpa) = VALUE;
+		TEST_ASSERT(guest_peek(vcpu, gpa) == VALUE,
+			    "Page %lu should be shared", mapped[i]);
+	}
+
+	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
+	for (i = 0; i < ARRAY_SIZE(mapped); i++)
+		TEST_ASSERT(!guest_peek(vcpu, SLOT_GPA + mapped[i] * PG),
+			    "Page %lu should be private, and zero", mapped[i]);
 
 	kvm_vm_free(vm);
 	private_slot_destroy(&s);
@@ -538,6 +576,7 @@ int main(int argc, char *argv[])
 	test_fetch();
 
 	test_churn();
+	test_fragmented();
 	test_move_onto_private();
 	test_shared_hole_is_mmio();
 	test_pre_fault();

@@ -26,6 +26,8 @@
 #define ALL_PAGES	(SLOT_SIZE / PG)
 #define HUGE(i)		(SLOT_GPA + (i) * PG_SIZE_2M)
 
+#define PIECE		(16ull << 20)
+
 #define FLAGS		(KVM_GUEST_MEMFD_HUGE_PAGES | KVM_GUEST_MEMFD_NO_DIRECT_MAP)
 
 /*
@@ -337,12 +339,29 @@ static void test_misaligned(void)
 	expect_allocated(s.memfd, SLOT_SIZE, "misaligned");
 	expect_owned(NR_HUGE, 0, "misaligned");
 
-	/* From here it is four pieces, first and last one in part. */
+	/* In the file that is 2 MiB from a multiple of 2 MiB on. */
 	private_slot_punch(&s, HUGE(1) - PG, PG_SIZE_2M);
 	expect_owned(NR_HUGE - 1, 0, "one piece freed");
 	guest_check(vcpu, SLOT_GPA, s.size, NR_PAGES);
 	s.size += PG_SIZE_2M;
 	destroy_vm(vm, &s);
+}
+
+/* A hole is made in pieces of 16 MiB, and each of these has a page. */
+static void test_long_hole(void)
+{
+	struct kvm_vm *vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
+	int i, fd = vm_create_guest_memfd(vm, 4 * PIECE, 0);
+
+	for (i = 0; i < 4; i++)
+		fallocate_range(fd, i * PIECE + PIECE / 2, PG);
+	expect_allocated(fd, 4 * PG, "a page in each piece");
+	TEST_ASSERT(!fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+			       PG, 4 * PIECE - 2 * PG),
+		    "A long hole should be punched, errno: %i", errno);
+	expect_allocated(fd, 0, "after a long hole");
+	close(fd);
+	kvm_vm_free(vm);
 }
 
 /* 512 memslots over one 2 MiB chunk: it is still owned as one. */
@@ -488,6 +507,7 @@ int main(int argc, char *argv[])
 		test_huge(FLAGS);
 	test_small();
 	test_misaligned();
+	test_long_hole();
 	test_many_slots();
 	test_fall_back();
 	test_prepare_fails();
