@@ -32,6 +32,7 @@
 
 #include <linux/debugfs.h>
 #include <linux/kvm_host.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 
@@ -217,6 +218,8 @@ static void *mem_attrs_seq_next(struct seq_file *m, void *v, loff_t *pos)
 	struct kvm *kvm = m->private;
 	struct kvm_attr_extent ext = {};
 
+	/* A page of text is 200,000 instructions. */
+	cond_resched();
 	next_extent(kvm, pos, &ext);
 	*pos = ext.last + 1;
 	return next_extent(kvm, pos, &ext) ? pos : NULL;
