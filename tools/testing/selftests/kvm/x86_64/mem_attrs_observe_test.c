@@ -290,6 +290,14 @@ static void test_changes(void)
 		    "0x0000000000110000 0x0000000000117fff 32768 rw- shared\n");
 	expect_text(vm_file(vm, "mem_attrs_maps"), "");
 
+	/* NX between nothing, then NW: the last of three pages joins the NW. */
+	vm_set_memory_attributes(vm, 0x209 * PG, PG, NX);
+	vm_set_memory_attributes(vm, 0x20b * PG, PG, NW);
+	expect_stat(vm, "mem_attrs_extents", 5);
+	TEST_ASSERT(!update(vm, 0x208 * PG, 3 * PG, NW, 0),
+		    "The update should succeed, errno: %i", errno);
+	expect_stat(vm, "mem_attrs_extents", 6);
+
 	vm_set_memory_attributes(vm, 0, 1ull << 40, 0);
 	expect_stat(vm, "mem_attrs_extents", 0);
 	expect_stat(vm, "mem_attrs_nodes", 0);
