@@ -141,11 +141,13 @@ static struct kvm_gmem *kvm_gmem_of(struct address_space *mapping)
 	return mapping->host->i_private;
 }
 
-/* The VM's statistics are the sums of its files. */
-void kvm_gmem_count(struct address_space *mapping, int small, int huge,
-		    int holes)
+/*
+ * The file gets folios of 4 KiB and of 2 MiB, and holes, or (negative) loses them.  The
+ * VM's statistics are the sums of its files.
+ */
+static void kvm_gmem_count(struct kvm_gmem *gmem, long small, long huge,
+			   long holes)
 {
-	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
 	struct kvm_vm_stat_generic *stat = &gmem->kvm->stat.generic;
 
 	if (small) {
@@ -160,6 +162,23 @@ void kvm_gmem_count(struct address_space *mapping, int small, int huge,
 		atomic_long_add(holes, &gmem->nr_holes);
 		atomic64_add(holes, &stat->gmem_holes);
 	}
+}
+
+static void kvm_gmem_fill(struct kvm_gmem *gmem, struct folio *folio,
+			  pgoff_t first, pgoff_t last)
+{
+	long filled = kvm_gmem_fill_holes(folio, first, last);
+
+	kvm_gmem_count(gmem, 0, 0, -filled);
+}
+
+/* Once no lock is held: free what has been removed. */
+static void kvm_gmem_free_removed(struct address_space *mapping,
+				  const struct kvm_gmem_removal *removal)
+{
+	kvm_gmem_count(kvm_gmem_of(mapping), -removal->small, -removal->huge,
+		       -removal->holes);
+	kvm_gmem_free_unlinked(mapping->host, removal->unlinked);
 }
 
 static struct kvm_memory_slot *kvm_gmem_slot(struct interval_tree_node *node)
@@ -242,7 +261,7 @@ static struct folio *kvm_gmem_new_folio(struct address_space *mapping,
 	 * cache, e.g. soft offlining, would not ask KVM.
 	 */
 	folio_mark_dirty(folio);
-	kvm_gmem_count(mapping, !order, !!order, 0);
+	kvm_gmem_count(gmem, !order, !!order, 0);
 	folio_unlock(folio);
 	if (start)
 		trace_kvm_gmem_alloc(mapping->host, index, order,
@@ -297,7 +316,7 @@ static struct folio *kvm_gmem_get_folio(struct address_space *mapping,
 	} while (folio == ERR_PTR(-EEXIST));
 
 	if (!IS_ERR(folio))
-		kvm_gmem_fill_holes(folio, index, index);
+		kvm_gmem_fill(kvm_gmem_of(mapping), folio, index, index);
 	return folio;
 }
 
@@ -480,13 +499,13 @@ EXPORT_SYMBOL_GPL(kvm_gmem_get_page);
 
 /* Take the pages [@first, @end) out of the file, and make holes at its edges. */
 static void kvm_gmem_unlink_range(struct address_space *mapping, pgoff_t first,
-				  pgoff_t end, struct folio **unlinked)
+				  pgoff_t end, struct kvm_gmem_removal *removal)
 {
-	kvm_gmem_punch_edge(mapping, first, &first, &end);
+	kvm_gmem_punch_edge(mapping, first, &first, &end, removal);
 	if (first < end)
-		kvm_gmem_punch_edge(mapping, end - 1, &first, &end);
+		kvm_gmem_punch_edge(mapping, end - 1, &first, &end, removal);
 	if (first < end)
-		kvm_gmem_unlink(mapping, first, end, unlinked);
+		kvm_gmem_unlink(mapping, first, end, removal);
 }
 
 /* Remove the pages [@first, @end), which lie in one piece. */
@@ -494,8 +513,8 @@ static void kvm_gmem_punch_piece(struct address_space *mapping, pgoff_t first,
 				 pgoff_t end)
 {
 	struct kvm_gmem *gmem = kvm_gmem_of(mapping);
+	struct kvm_gmem_removal removal = {};
 	pgoff_t from = first, to = end - 1;
-	struct folio *unlinked = NULL;
 
 	/* See the head of this file.  That wraps only where no page can be. */
 	if (gmem->flags & KVM_GUEST_MEMFD_HUGE_PAGES) {
@@ -505,24 +524,24 @@ static void kvm_gmem_punch_piece(struct address_space *mapping, pgoff_t first,
 
 	filemap_invalidate_lock(mapping);
 	kvm_gmem_invalidate_begin(gmem, from, to);
-	kvm_gmem_unlink_range(mapping, first, end, &unlinked);
+	kvm_gmem_unlink_range(mapping, first, end, &removal);
 	kvm_gmem_invalidate_end(gmem, from, to);
 	filemap_invalidate_unlock(mapping);
 
-	kvm_gmem_free_unlinked(mapping->host, unlinked);
+	kvm_gmem_free_removed(mapping, &removal);
 }
 
 /* Remove the pages of a file without bindings. */
 static void kvm_gmem_remove_piece(struct address_space *mapping, pgoff_t first,
 				  pgoff_t end)
 {
-	struct folio *unlinked = NULL;
+	struct kvm_gmem_removal removal = {};
 
 	filemap_invalidate_lock(mapping);
-	kvm_gmem_unlink(mapping, first, end, &unlinked);
+	kvm_gmem_unlink(mapping, first, end, &removal);
 	filemap_invalidate_unlock(mapping);
 
-	kvm_gmem_free_unlinked(mapping->host, unlinked);
+	kvm_gmem_free_removed(mapping, &removal);
 }
 
 /* Move @first to the next page in the file.  False: there is none before @end. */
@@ -582,7 +601,7 @@ static long kvm_gmem_allocate_some(struct address_space *mapping, pgoff_t index,
 	}
 
 	next = min(end, folio->index + folio_nr_pages(folio));
-	kvm_gmem_fill_holes(folio, index, next - 1);
+	kvm_gmem_fill(kvm_gmem_of(mapping), folio, index, next - 1);
 	filemap_invalidate_unlock_shared(mapping);
 
 	folio_put(folio);

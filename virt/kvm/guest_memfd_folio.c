@@ -99,22 +99,23 @@ bool kvm_gmem_is_hole(struct folio *folio, pgoff_t index)
 	return hole;
 }
 
-/* The pages [@first, @last] of the folio are in use from now on. */
-void kvm_gmem_fill_holes(struct folio *folio, pgoff_t first, pgoff_t last)
+unsigned int kvm_gmem_fill_holes(struct folio *folio, pgoff_t first,
+				 pgoff_t last)
 {
 	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
+	unsigned int filled;
 	unsigned long flags;
-	unsigned int old;
 
 	if (!holes || !READ_ONCE(holes->nr))
-		return;
+		return 0;
 
 	spin_lock_irqsave(&holes->lock, flags);
-	old = holes->nr;
+	filled = holes->nr;
 	bitmap_clear(holes->map, first - folio->index, last - first + 1);
 	WRITE_ONCE(holes->nr, bitmap_weight(holes->map, KVM_GMEM_HUGE_NR));
-	kvm_gmem_count(folio->mapping, 0, 0, holes->nr - old);
+	filled -= holes->nr;
 	spin_unlock_irqrestore(&holes->lock, flags);
+	return filled;
 }
 
 static int kvm_gmem_attach_holes(struct folio *folio)
@@ -280,23 +281,29 @@ static struct folio **kvm_gmem_next_unlinked(struct folio *folio)
 }
 
 static void kvm_gmem_unlink_folio(struct address_space *mapping,
-				  struct folio *folio, struct folio **unlinked)
+				  struct folio *folio,
+				  struct kvm_gmem_removal *removal)
 {
 	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
 
-	kvm_gmem_count(mapping, -!folio_test_large(folio),
-		       -folio_test_large(folio), holes ? -(int)holes->nr : 0);
+	if (holes) {
+		removal->huge++;
+		removal->holes += holes->nr;
+	} else {
+		removal->small++;
+	}
+
 	folio_lock(folio);
 	folio_set_checked(folio);
 	WARN_ON_ONCE(generic_error_remove_page(mapping, &folio->page));
 	folio_unlock(folio);
 
-	*kvm_gmem_next_unlinked(folio) = *unlinked;
-	*unlinked = folio;
+	*kvm_gmem_next_unlinked(folio) = removal->unlinked;
+	removal->unlinked = folio;
 }
 
 void kvm_gmem_unlink(struct address_space *mapping, pgoff_t first, pgoff_t end,
-		     struct folio **unlinked)
+		     struct kvm_gmem_removal *removal)
 {
 	struct folio_batch batch;
 	unsigned int i;
@@ -306,7 +313,7 @@ void kvm_gmem_unlink(struct address_space *mapping, pgoff_t first, pgoff_t end,
 		/* The references of the batch become those of the list. */
 		for (i = 0; i < folio_batch_count(&batch); i++)
 			kvm_gmem_unlink_folio(mapping, batch.folios[i],
-					      unlinked);
+					      removal);
 		folio_batch_init(&batch);
 		cond_resched();
 	}
@@ -350,19 +357,19 @@ void kvm_gmem_free_unlinked(struct inode *inode, struct folio *folio)
  * Make holes of the pages [@first, @end) of a large folio, and wipe them.
  * Returns whether nothing else is left of it.
  */
-static bool kvm_gmem_make_holes(struct folio *folio, pgoff_t first, pgoff_t end)
+static bool kvm_gmem_make_holes(struct folio *folio, pgoff_t first, pgoff_t end,
+				struct kvm_gmem_removal *removal)
 {
 	DECLARE_BITMAP(old, KVM_GMEM_HUGE_NR);
 	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
-	unsigned int nr;
 	unsigned long i;
 
 	spin_lock_irq(&holes->lock);
 	bitmap_copy(old, holes->map, KVM_GMEM_HUGE_NR);
 	bitmap_set(holes->map, first - folio->index, end - first);
-	nr = holes->nr;
+	removal->holes += holes->nr;
 	WRITE_ONCE(holes->nr, bitmap_weight(holes->map, KVM_GMEM_HUGE_NR));
-	kvm_gmem_count(folio->mapping, 0, 0, holes->nr - nr);
+	removal->holes -= holes->nr;
 	spin_unlock_irq(&holes->lock);
 
 	/* Order the bits before the wipe.  Pairs with kvm_gmem_put_page(). */
@@ -378,7 +385,8 @@ static bool kvm_gmem_make_holes(struct folio *folio, pgoff_t first, pgoff_t end)
 }
 
 void kvm_gmem_punch_edge(struct address_space *mapping, pgoff_t index,
-			 pgoff_t *first, pgoff_t *end)
+			 pgoff_t *first, pgoff_t *end,
+			 struct kvm_gmem_removal *removal)
 {
 	struct folio *folio = filemap_get_folio(mapping, index);
 	pgoff_t from, next;
@@ -391,7 +399,7 @@ void kvm_gmem_punch_edge(struct address_space *mapping, pgoff_t index,
 	next = from + folio_nr_pages(folio);
 	if (*first > from || *end < next) {
 		gone = kvm_gmem_make_holes(folio, max(*first, from),
-					   min(*end, next));
+					   min(*end, next), removal);
 		if (*first >= from)
 			*first = gone ? from : next;
 		if (*end <= next)

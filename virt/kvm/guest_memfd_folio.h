@@ -28,35 +28,45 @@ struct folio *kvm_gmem_alloc_folio(struct kvm *kvm, gfp_t gfp,
 void kvm_gmem_discard_folio(struct folio *folio);
 
 /*
- * guest_memfd.c: count folios of 4 KiB and of 2 MiB, and holes, that a file gets or
- * (negative) loses.  Any context.
+ * What has been removed from a file: the folios that are to be freed, how many of them
+ * are small and large, and the holes that the file has lost with them.  Holes that have
+ * been made instead count negative.
  */
-void kvm_gmem_count(struct address_space *mapping, int small, int huge,
-		    int holes);
+struct kvm_gmem_removal {
+	struct folio *unlinked;
+	long small;
+	long huge;
+	long holes;
+};
 
 /* address_space_operations::free_folio */
 void kvm_gmem_free_folio(struct folio *folio);
 
 /*
  * Remove the folios of the pages [@first, @end) from the file, with invalidate_lock
- * held exclusively, and add them to the list @unlinked.  No folio may reach beyond
- * the range.  Free them later, without locks.  Both sleep.
+ * held exclusively, and add them to @removal.  No folio may reach beyond the range.
+ * Free them later, without locks.  Both sleep.
  */
 void kvm_gmem_unlink(struct address_space *mapping, pgoff_t first, pgoff_t end,
-		     struct folio **unlinked);
+		     struct kvm_gmem_removal *removal);
 void kvm_gmem_free_unlinked(struct inode *inode, struct folio *unlinked);
 
 /* Whether the page is absent although its folio is in the file.  Any context. */
 bool kvm_gmem_is_hole(struct folio *folio, pgoff_t index);
-/* The pages [@first, @last] of the folio are in use from now on. */
-void kvm_gmem_fill_holes(struct folio *folio, pgoff_t first, pgoff_t last);
+/*
+ * The pages [@first, @last] of the folio are in use from now on.  Returns how many of
+ * them were holes.
+ */
+unsigned int kvm_gmem_fill_holes(struct folio *folio, pgoff_t first,
+				 pgoff_t last);
 /*
  * If [@*first, @*end) covers a part of the large folio at @index, make holes of that
  * part.  Then move the end of the range on that side, so that the rest of the range
  * has either all of the folio, if all of it is holes, or none of it.
  */
 void kvm_gmem_punch_edge(struct address_space *mapping, pgoff_t index,
-			 pgoff_t *first, pgoff_t *end);
+			 pgoff_t *first, pgoff_t *end,
+			 struct kvm_gmem_removal *removal);
 
 /* A page of the folio has a hardware memory error. */
 void kvm_gmem_mark_poisoned(struct folio *folio);

@@ -264,6 +264,7 @@ void vm_wait(struct vm *vm);
 
 /* memory.c */
 void memory_init(struct vm *vm);
+void make_initially_private(struct vm *vm);
 void *gpa_to_hva(struct ram *ram, __u64 gpa, __u64 size);
 void *shared_gpa_to_hva(struct ram *ram, __u64 gpa, __u64 size);
 int convert_range(struct vm *vm, __u64 gpa, __u64 size, bool to_private,

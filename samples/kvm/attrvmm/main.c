@@ -97,6 +97,10 @@ int main(int argc, char **argv)
 	if (vm.opt.harden)
 		pvmsr_offer(&vm);
 	memory_init(&vm);
+	if (vm.opt.restore)
+		restore_attributes(&vm);
+	else
+		make_initially_private(&vm);
 	load_guest(&vm, &entry);
 	serial_init(&vm);
 	vcpus_create(&vm, &entry);

@@ -228,7 +228,8 @@ void book_private(struct ram *ram, __u64 gpa, __u64 size)
 		   size >> PAGE_SHIFT, true, 0);
 }
 
-static void make_initially_private(struct vm *vm)
+/* RAM above a boundary, before the guest is there. */
+void make_initially_private(struct vm *vm)
 {
 	const struct ram_region *region;
 	struct ram *ram = &vm->ram;
@@ -273,10 +274,6 @@ void memory_init(struct vm *vm)
 		add_region(vm, 0, LOW_RAM_END);
 		add_region(vm, HIGH_RAM_START, ram->size - LOW_RAM_END);
 	}
-	if (vm->opt.restore)
-		restore_attributes(vm);
-	else
-		make_initially_private(vm);
 }
 
 static int discard_private(const struct ram *ram, __u64 offset, __u64 size)
