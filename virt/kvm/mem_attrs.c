@@ -290,7 +290,8 @@ static int mem_attrs_trim(struct kvm *kvm, struct kvm_mem_attrs_op *op)
 	return r != KVM_ATTR_NONE;
 }
 
-static bool op_rebacks(const struct kvm_mem_attrs_op *op, unsigned long old)
+static bool op_changes_backing(const struct kvm_mem_attrs_op *op,
+			       unsigned long old)
 {
 	return (op_result(op, old) ^ old) & KVM_MEMORY_ATTRIBUTE_PRIVATE;
 }
@@ -298,13 +299,13 @@ static bool op_rebacks(const struct kvm_mem_attrs_op *op, unsigned long old)
 /* Whether the change takes something away from pages with the attributes @old. */
 static bool op_narrows(const struct kvm_mem_attrs_op *op, unsigned long old)
 {
-	return (op_result(op, old) & ~old) || op_rebacks(op, old);
+	return (op_result(op, old) & ~old) || op_changes_backing(op, old);
 }
 
 static bool op_unreads(const struct kvm_mem_attrs_op *op, unsigned long old)
 {
 	return (op_result(op, old) & ~old & KVM_MEMORY_ATTRIBUTE_NR) ||
-	       op_rebacks(op, old);
+	       op_changes_backing(op, old);
 }
 
 /* Whether no other page of a set can have more effects than those seen so far. */
