@@ -55,12 +55,15 @@ all_claims() { patches | xargs -r -d'\n' awk '/^---$/ { nextfile } sub(/^Adds: /
 
 compiler() { if command -v ccache >/dev/null; then echo "ccache gcc"; else echo gcc; fi; }
 
+# The version of Debian's kernel packages that BASE pins: 6.1.N-N.
+base_version() { awk 'NR == 1 { print $2 }' "$TOP/BASE"; }
+
 # Debian's kernel of a flavour (amd64, rt-amd64, cloud-amd64) that the base's version was
 # built as: 6.1.0-NN-FLAVOUR, or nothing if apt does not know it (any more). The meta
 # packages name the newest only.
 debian_release() { # FLAVOUR
 	apt-cache search --names-only "^linux-image-6\\.1\\.0-[0-9]+-$1\$" | cut -d' ' -f1 |
 		xargs -r apt-cache madison | awk -F' *[|] *' \
-		-v version="$(awk 'NR == 1 { print $2 }' "$TOP/BASE")" '
+		-v version="$(base_version)" '
 		$2 == version { sub(/^ *linux-image-/, "", $1); print $1; exit }'
 }
