@@ -273,13 +273,14 @@ static const struct file_operations mem_attrs_fops = {
 /* The @n-th tracked map. */
 static bool nth_map(struct kvm *kvm, loff_t n, gfn_t *gfn)
 {
-	struct kvm_mem_attrs *attrs = kvm->mem_attrs;
+	struct kvm_mem_attrs *attrs;
 	struct kvm_host_map *map;
 	bool found = false;
 
-	if (!attrs)
+	if (!kvm_has_mem_attrs(kvm))
 		return false;
 
+	attrs = kvm->mem_attrs;
 	raw_spin_lock(&attrs->maps_lock);
 	list_for_each_entry(map, &attrs->maps, in_use) {
 		if (n--)
