@@ -3,7 +3,7 @@
 # Every verb is a script in dev/ or vm/; this only names them.
 
 .DEFAULT_GOAL := help
-.PHONY: help kernel modules deb tree series import rebase check test test-install races bench demo shell gdb bisect clean
+.PHONY: help kernel modules deb qemu test-qemu tree series import rebase check test test-install races bench demo shell gdb bisect clean
 MAKEFLAGS += --no-print-directory
 export KDIR FORCE
 
@@ -42,6 +42,12 @@ test-install: ## the packages on an emulated Debian 12 system: install, upgrade,
 
 races: ## data races: the stress tests on a kernel with KCSAN (M=MACHINE)
 	@dev/vmtest --kernel kcsan --machine $(or $(M),npt) kcsan --slow 4
+
+qemu: ## Debian's QEMU with QMP commands for memory attributes: build/qemu/qemu-system-x86_64
+	@dev/qemu
+
+test-qemu: ## these commands, on Debian's kernel with our modules and without, in a machine
+	@dev/test-qemu
 
 bench: ## instructions and memory that attributes cost; docs/bench (LIMITS=1: judge, PEER=1: 6.12 too)
 	@dev/bench $(if $(LIMITS),--limits) $(if $(PEER),--peer)
