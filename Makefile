@@ -37,7 +37,7 @@ check: ## what must hold of the repository itself, in seconds
 test: ## everything that must hold; T=NAME M=MACHINE: one selftest on one machine
 	@dev/test $(if $(T),--one "$(T)" "$(M)")
 
-test-install: ## the packages on an emulated Debian 12 system: install, upgrade, other kernels, removal (ten minutes)
+test-install: ## the packages on an emulated Debian 12 system: install, upgrade, other kernels, removal (a quarter of an hour)
 	@dev/test-install
 
 races: ## data races: the stress tests on a kernel with KCSAN (M=MACHINE)
