@@ -313,8 +313,8 @@ static int guest_access(struct kvm *kvm, struct guest_access *a)
 		return r;
 
 	kvm_mem_attrs_note_refused(kvm, a->gfn, a->access, a->refused);
-	vcpu = kvm_get_running_vcpu();
-	if (vcpu && vcpu->kvm == kvm) {
+	vcpu = kvm_running_vcpu_of(kvm);
+	if (vcpu) {
 		vcpu->refused_gpa = gfn_to_gpa(a->gfn);
 		vcpu->refused_flags = a->refused;
 	}

@@ -3,7 +3,7 @@
 #ifndef __KVM_MEM_ATTRS_PRIV_H
 #define __KVM_MEM_ATTRS_PRIV_H
 
-#include <linux/kvm_types.h>
+#include <linux/kvm_host.h>
 #include <linux/list.h>
 #include <linux/rcuwait.h>
 #include <linux/spinlock.h>
@@ -48,6 +48,14 @@ struct kvm_mem_attrs {
 
 void kvm_guest_access_init(struct kvm_mem_attrs *attrs);
 void kvm_guest_access_wait(struct kvm *kvm, const struct kvm_mem_attrs_op *op);
+
+/* The vCPU that the current task runs, if it is one of @kvm. */
+static inline struct kvm_vcpu *kvm_running_vcpu_of(struct kvm *kvm)
+{
+	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
+
+	return vcpu && vcpu->kvm == kvm ? vcpu : NULL;
+}
 
 /* mem_attrs_stat.c */
 void kvm_mem_attrs_count_set(struct kvm *kvm, const struct kvm_mem_attrs_op *op,

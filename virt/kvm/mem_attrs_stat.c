@@ -106,13 +106,6 @@ void kvm_mem_attrs_refresh_stats(struct kvm *kvm)
 	mutex_unlock(&kvm->slots_lock);
 }
 
-static struct kvm_vcpu *running_vcpu_of(struct kvm *kvm)
-{
-	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
-
-	return vcpu && vcpu->kvm == kvm ? vcpu : NULL;
-}
-
 static void trace_refused(struct kvm *kvm, struct kvm_vcpu *vcpu, gfn_t gfn,
 			  u64 flags)
 {
@@ -131,7 +124,7 @@ static void trace_refused(struct kvm *kvm, struct kvm_vcpu *vcpu, gfn_t gfn,
 void kvm_mem_attrs_note_refused(struct kvm *kvm, gfn_t gfn, u64 access,
 				u64 flags)
 {
-	struct kvm_vcpu *vcpu = running_vcpu_of(kvm);
+	struct kvm_vcpu *vcpu = kvm_running_vcpu_of(kvm);
 
 	if (vcpu) {
 		if (access & KVM_MEMORY_EXIT_FLAG_READ)
@@ -218,7 +211,7 @@ static void *mem_attrs_seq_next(struct seq_file *m, void *v, loff_t *pos)
 	struct kvm *kvm = m->private;
 	struct kvm_attr_extent ext = {};
 
-	/* A page of text is 200,000 instructions. */
+	/* seq_read() returns once it has a page of text: 200,000 instructions. */
 	cond_resched();
 	next_extent(kvm, pos, &ext);
 	*pos = ext.last + 1;
@@ -302,6 +295,8 @@ static void *maps_seq_start(struct seq_file *m, loff_t *pos)
 
 static void *maps_seq_next(struct seq_file *m, void *v, loff_t *pos)
 {
+	/* Each line walks the list anew, which has some maps of each vCPU. */
+	cond_resched();
 	++*pos;
 	return maps_seq_start(m, pos);
 }

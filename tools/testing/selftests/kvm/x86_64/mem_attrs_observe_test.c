@@ -445,8 +445,10 @@ static void test_exit_kvm(void)
 	struct kvm_vm *vm;
 	vm_vaddr_t vmx;
 
-	if (!kvm_cpu_has(X86_FEATURE_VMX))
+	if (!kvm_cpu_has(X86_FEATURE_VMX)) {
+		pr_info("No VMX: no exit by KVM itself\n");
 		return;
+	}
 
 	vm = create_with_mem(&vcpu, guest_vmptrld, &m);
 	vcpu_alloc_vmx(vm, &vmx);
@@ -502,8 +504,10 @@ static void test_maps(void)
 	int uffd;
 
 	/* Nested VMX has pages mapped only while L2 runs, or not for long. */
-	if (!kvm_cpu_has(X86_FEATURE_SVM))
+	if (!kvm_cpu_has(X86_FEATURE_SVM)) {
+		pr_info("No SVM: no page that KVM has mapped\n");
 		return;
+	}
 
 	vm = create_with_mem(&vcpu, guest_vmrun, &m);
 	vm_set_memory_attributes(vm, PROT_GPA, PG, NX);
@@ -673,8 +677,10 @@ static void test_memfd_convert_fail(struct kvm_vm *vm)
 	const char *line;
 	int fd;
 
-	if (!has_owner_table())
+	if (!has_owner_table()) {
+		pr_info("No table of owners: no conversion that fails\n");
 		return;
+	}
 
 	fd = vm_create_guest_memfd(vm, 4 * PG, 0);
 	events_clear();
@@ -693,8 +699,10 @@ static void test_memfd(void)
 {
 	struct kvm_vm *vm;
 
-	if (!vm_type_is_supported(KVM_X86_SW_PROTECTED_VM))
+	if (!vm_type_is_supported(KVM_X86_SW_PROTECTED_VM)) {
+		pr_info("No software-protected VMs: no guest_memfd\n");
 		return;
+	}
 
 	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
 	vm_enable_memfd_flags(vm, KVM_GUEST_MEMFD_HUGE_PAGES);
