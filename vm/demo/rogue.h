@@ -11,7 +11,8 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define ROGUE_BYTES	64	/* that each route writes or reads, at most */
+#define ROGUE_BYTES	64	/* that each route but one writes or reads, at most */
+#define ROGUE_SECTOR	512	/* that ROGUE_DISK writes, at a multiple of it */
 
 enum rogue_route {
 	ROGUE_NONE,		/* not a route of the module's */
@@ -23,6 +24,7 @@ enum rogue_route {
 	ROGUE_WALL_CLOCK,	/* KVM is told to keep a structure there, and writes */
 	ROGUE_KVMCLOCK,
 	ROGUE_PV_EOI,
+	ROGUE_DISK,		/* /dev/vda is read to there: a device writes */
 
 	/* Execute. */
 	ROGUE_CALL,		/* through an executable mapping of its own */

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where a guest's kernel is: its virtual and its physical slide, and who runs.
+
+The guest is believed as little as possible: what is found by its registers and tables is
+checked against the image, and from then on physical addresses are all that counts. The name of
+a task is the guest's word, and is only told.
+"""
+from guard.qmp import QMPError
+from guard.symbols import SymbolError
+
+PAGE = 4096
+ALIGN = 2 << 20
+KASLR_RANGE = 1 << 30
+PRESENT, WRITABLE, HUGE = 1, 2, 0x80
+ADDRESS = 0x000ffffffffff000
+COMM = 16
+
+# Exceptions whose handlers tell the slide, if they agree.
+GATES = ((0, "asm_exc_divide_error"), (13, "asm_exc_general_protection"),
+         (14, "asm_exc_page_fault"))
+
+
+class NotFound(Exception):
+    """No such kernel runs, or it does not yet."""
+
+
+def _up(address):
+    return -(-address // PAGE) * PAGE
+
+
+def _down(address):
+    return address // PAGE * PAGE
+
+
+class Kernel:
+    """The running kernel, found while the VM is stopped."""
+
+    def __init__(self, qmp, symbols):
+        self.qmp = qmp
+        self.symbols = symbols
+        registers = qmp.registers()
+        self.slide = self._virtual_slide(registers)
+        self.root = self._page_table(registers)
+        self.base = self._physical_base()
+        self._check_finished()
+
+    def _virtual_slide(self, registers):
+        slides = set()
+        for vector, handler in GATES:
+            gate = int.from_bytes(self._by_monitor(registers["IDT"] + 16 * vector, 16), "little")
+            offset = (gate & 0xffff) | (gate >> 48 & 0xffff) << 16 | (gate >> 64 & 0xffffffff) << 32
+            slides.add(offset - self.symbols[handler])
+        slide = slides.pop()
+        if slides or slide % ALIGN or not 0 <= slide < KASLR_RANGE:
+            raise NotFound("the guest does not run this kernel, or has not got far enough")
+        return slide
+
+    def _by_monitor(self, address, size):
+        """Virtual memory of what the vCPU runs now: the IDT is mapped for programs, too."""
+        text = self.qmp.human(f"gva2gpa {address:#x}")
+        if not text.startswith("gpa: "):
+            raise NotFound("the guest has no IDT yet")
+        return self.qmp.physical(int(text.split()[1], 16), size)
+
+    def _walk(self, address, root):
+        """The entry that maps address, and the physical address; (0, None) if none does."""
+        table = root
+        for shift in (39, 30, 21, 12):
+            at = table + (address >> shift & 511) * 8
+            entry = int.from_bytes(self.qmp.physical(at, 8), "little")
+            if not entry & PRESENT:
+                return 0, None
+            if shift == 12 or entry & HUGE and shift < 39:
+                mask = (1 << shift) - 1
+                return entry, (entry & ADDRESS & ~mask) | (address & mask)
+            table = entry & ADDRESS
+        return 0, None
+
+    def _page_table(self, registers):
+        """That of the kernel; with page table isolation, a program's is the page behind it."""
+        text = self.symbols["_text"] + self.slide
+        for root in (registers["CR3"] & ADDRESS, registers["CR3"] & ADDRESS & ~PAGE):
+            if self._walk(text, root)[1] is not None:
+                return root
+        raise NotFound("the guest's page tables do not map this kernel")
+
+    def _physical_base(self):
+        """Of _text: all of the kernel has to lie behind it as it was linked."""
+        base = None
+        for name in ("_text", "__start_rodata", "_sdata", "__bss_start"):
+            _, found = self._walk(self.symbols[name] + self.slide, self.root)
+            here = None if found is None else found - (self.symbols[name] - self.symbols["_text"])
+            if here is None or base not in (None, here):
+                raise NotFound(f"the guest does not map {name} where this kernel has it")
+            base = here
+        return base
+
+    def _check_finished(self):
+        """Before it has write-protected its own rodata, a kernel still changes itself."""
+        entry, _ = self._walk(self.symbols["__start_rodata"] + self.slide, self.root)
+        if entry & WRITABLE:
+            raise NotFound("the guest's kernel is still booting")
+
+    def physical(self, name):
+        """Guest physical address of a symbol."""
+        return self.symbols[name] - self.symbols["_text"] + self.base
+
+    def ranges(self):
+        """(name, address, size, attributes): what is protected, and from what."""
+        def outer(first, last):
+            start = _down(self.physical(first))
+            return start, _up(self.physical(last)) - start
+
+        def inner(first, last):
+            start = _up(self.physical(first))
+            return start, _down(self.physical(last)) - start
+
+        # What lies between these is given back after boot, and becomes other memory.
+        return [("text", *outer("_text", "_etext"), ["no-write"]),
+                ("rodata", *outer("__start_rodata", "__end_rodata"), ["no-write", "no-execute"]),
+                ("data", *inner("_sdata", "_edata"), ["no-execute"]),
+                ("bss", *inner("__bss_start", "__bss_stop"), ["no-execute"])]
+
+    def name_of_physical(self, gpa):
+        """What of the kernel lies there."""
+        offset = gpa - self.base
+        if not 0 <= offset < self.symbols["__bss_stop"] - self.symbols["_text"]:
+            return None
+        return self.symbols.name_of(self.symbols["_text"] + offset)
+
+    def name_of(self, address):
+        """A symbol of the kernel, or what kind of address it is."""
+        name = self.symbols.name_of(address - self.slide)
+        if name and address >= self.slide + self.symbols["_text"]:
+            return name
+        return f"{'module' if address >> 63 else 'program'} {address:#x}"
+
+    def read(self, address, size):
+        """Virtual memory of the kernel; within a page."""
+        _, gpa = self._walk(address, self.root)
+        if gpa is None:
+            raise QMPError(f"the guest does not map {address:#x}")
+        return self.qmp.physical(gpa, size)
+
+    def read_pointer(self, address):
+        """Eight bytes of it."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+
+class Tasks:
+    """The name of the task that a vCPU runs, where the image tells how to find it."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+        self.comm = self._comm_offset()
+
+    def _comm_offset(self):
+        """The first task is called swapper; its name is where all tasks have it."""
+        start = self.kernel.physical("init_task")
+        data = self.kernel.qmp.physical(start, 2 * PAGE)
+        offset = data.find(b"swapper")
+        return offset if offset >= 0 else None
+
+    def current(self, vcpu):
+        """The name, or ?."""
+        kernel = self.kernel
+        try:
+            symbol = next(name for name in ("current_task", "pcpu_hot")
+                          if name in kernel.symbols.by_name)
+            offsets = kernel.symbols["__per_cpu_offset"] + kernel.slide
+            area = kernel.read_pointer(offsets + 8 * vcpu)
+            task = kernel.read_pointer(area + kernel.symbols[symbol])
+            comm = kernel.read(task + self.comm, COMM)
+        except (QMPError, SymbolError, StopIteration, TypeError):
+            return "?"
+        return comm.split(b"\0")[0].decode("ascii", "replace") or "?"
