@@ -11,6 +11,7 @@ from guard.symbols import SymbolError
 PAGE = 4096
 ALIGN = 2 << 20
 KASLR_RANGE = 1 << 30
+MODULES = 0xffffffffc0000000
 PRESENT, WRITABLE, HUGE = 1, 2, 0x80
 ADDRESS = 0x000ffffffffff000
 COMM = 16
@@ -105,8 +106,26 @@ class Kernel:
         """Guest physical address of a symbol."""
         return self.symbols[name] - self.symbols["_text"] + self.base
 
+    def _vdso(self):
+        """Pages of rodata that every program executes: (address, size) of each image."""
+        found = []
+        for name in ("vdso_image_64", "vdso_image_32", "vdso_image_x32"):
+            if name not in self.symbols.by_name:
+                continue
+            image = self.qmp.physical(self.physical(name), 16)
+            data = int.from_bytes(image[:8], "little") - self.slide
+            size = int.from_bytes(image[8:], "little")
+            rodata = self.symbols["__start_rodata"], self.symbols["__end_rodata"]
+            if data % PAGE or size % PAGE or not rodata[0] <= data <= data + size <= rodata[1]:
+                raise NotFound(f"the guest's {name} is not what this kernel has")
+            found.append((data - self.symbols["_text"] + self.base, size))
+        return found
+
     def ranges(self):
-        """(name, address, size, attributes): what is protected, and from what."""
+        """(name, address, size, attributes): what is protected, and from what.
+
+        Where they overlap, the last one counts.
+        """
         def outer(first, last):
             start = _down(self.physical(first))
             return start, _up(self.physical(last)) - start
@@ -116,10 +135,11 @@ class Kernel:
             return start, _down(self.physical(last)) - start
 
         # What lies between these is given back after boot, and becomes other memory.
-        return [("text", *outer("_text", "_etext"), ["no-write"]),
-                ("rodata", *outer("__start_rodata", "__end_rodata"), ["no-write", "no-execute"]),
-                ("data", *inner("_sdata", "_edata"), ["no-execute"]),
-                ("bss", *inner("__bss_start", "__bss_stop"), ["no-execute"])]
+        protected = [("text", *outer("_text", "_etext"), ["no-write"]),
+                     ("rodata", *outer("__start_rodata", "__end_rodata"), ["no-write", "no-execute"]),
+                     ("data", *inner("_sdata", "__init_begin"), ["no-execute"]),
+                     ("bss", *inner("__bss_start", "__bss_stop"), ["no-execute"])]
+        return protected + [("vdso", *image, ["no-write"]) for image in self._vdso()]
 
     def name_of_physical(self, gpa):
         """What of the kernel lies there."""
@@ -128,12 +148,22 @@ class Kernel:
             return None
         return self.symbols.name_of(self.symbols["_text"] + offset)
 
+    def name_of_page(self, gpa):
+        """What lies where the page begins and ends: KVM tells no more than the page."""
+        names = [self.name_of_physical(at) for at in (gpa, gpa + PAGE - 1)]
+        if None in names:
+            return names[0]
+        first, last = (name.split("+")[0] for name in names)
+        return first if first == last else f"{first}..{last}"
+
     def name_of(self, address):
         """A symbol of the kernel, or what kind of address it is."""
         name = self.symbols.name_of(address - self.slide)
         if name and address >= self.slide + self.symbols["_text"]:
             return name
-        return f"{'module' if address >> 63 else 'program'} {address:#x}"
+        if address >= MODULES:
+            return f"module {address:#x}"
+        return f"{'mapping' if address >> 63 else 'program'} {address:#x}"
 
     def read(self, address, size):
         """Virtual memory of the kernel; within a page."""
