@@ -261,10 +261,12 @@ proctype pfn_cache()
 	od;
 
 	/* The use, with gpc->lock held for read. */
-	if
-	:: gpc_valid -> access_page(gpc_old)
-	:: else
-	fi
+	atomic {
+		if
+		:: gpc_valid -> access_page(gpc_old)
+		:: else
+		fi
+	}
 }
 
 /* kvm_vcpu_map_untracked() */
