@@ -3,7 +3,7 @@
 # Every verb is a script in dev/ or vm/; this only names them.
 
 .DEFAULT_GOAL := help
-.PHONY: help kernel modules deb qemu test-qemu tree series import rebase check test test-install races bench demo shell gdb bisect clean
+.PHONY: help coverage models kernel modules deb qemu test-qemu tree series import rebase check test test-install races bench demo shell gdb bisect clean
 MAKEFLAGS += --no-print-directory
 export KDIR FORCE
 
@@ -16,7 +16,7 @@ kernel: ## build build/kernel/bzImage (CONFIG=debug, nesting, kcsan: checkers, b
 modules: ## build/modules/RELEASE: KVM's modules for Debian's kernel (RELEASE=6.1.0-NN-amd64, -cloud-amd64, -rt-amd64)
 	@dev/modules $(RELEASE)
 
-deb: ## build/deb/*.deb: the modules as packages (DKMS, and built), and what VMMs are built with
+deb: ## build/deb/*.deb: the modules as packages (DKMS, and built), what VMMs are built with, QEMU if built
 	@dev/deb
 
 tree: ## compose the series into build/tree, a git tree with one commit a patch
@@ -48,6 +48,12 @@ qemu: ## Debian's QEMU with QMP commands for memory attributes: build/qemu/qemu-
 
 test-qemu: ## these commands, and a guest that kernel-guard protects, on Debian's kernel (WHAT=bench: its cost)
 	@dev/test-qemu $(WHAT)
+
+coverage: ## which lines and branches of ours the selftests execute (half an hour and more)
+	@dev/coverage
+
+models: ## our races as Promela models, checked with spin
+	@dev/models
 
 bench: ## instructions and memory that attributes cost; docs/bench (LIMITS=1: judge, PEER=1: 6.12 too)
 	@dev/bench $(if $(LIMITS),--limits) $(if $(PEER),--peer)

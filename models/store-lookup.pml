@@ -44,14 +44,13 @@
  * FAULT
  *
  *   1	a node is published without a release
- *   2	nr_commits is raised without a release
+ *   2	commit raises nr_commits after it has stored the new values
  *   3	the lookup does not check nr_commits
  *   4	no smp_rmb() before nr_commits is checked
  *   5	the first load of nr_commits is no acquire
  *   6	nodes are freed without a grace period
  *   7	a grace period begins between the call_rcu() and the store in xas_delete_node()
  *   8	commit does not raise nr_commits
- *   9	xas_descend() does not check that a sibling leads to a node
  */
 #ifndef FAULT
 #define FAULT 0
@@ -376,8 +375,7 @@ proctype writer()
 			if
 			:: value[first] == new || value[last] == new -> goto next
 			:: else
-			fi;
-			xa_lock = true
+			fi
 		}
 
 		prepare_end(first, 0);
@@ -405,9 +403,7 @@ proctype writer()
 			:: else
 			fi
 		}
-#if FAULT == 2
-		store(NR_COMMITS, changes);
-#elif FAULT != 8
+#if FAULT != 2 && FAULT != 8
 		store_release(NR_COMMITS, changes);
 #endif
 		/* store_run() */
@@ -429,6 +425,9 @@ proctype writer()
 			:: else
 			fi
 		fi;
+#if FAULT == 2
+		store_release(NR_COMMITS, changes);
+#endif
 		atomic {
 			nr_buffered == 0;
 			xa_lock = false;
@@ -499,14 +498,13 @@ proctype reader()
 #if FAULT == 4
 			check = mem[NR_COMMITS];
 #endif
+			/* xas_descend() */
 			atomic {
 				e = mem[0];
-#if FAULT != 9
 				if
 				:: is_node(e) -> e = RETRY
 				:: else
 				fi
-#endif
 			}
 		:: else
 		fi;
