@@ -11,8 +11,10 @@
  *				kvm_gmem_put_page() :451, kvm_gmem_wipe_hole() :434
  *   virt/kvm/mem_attrs.c	kvm_gfn_range_invalidate_begin() :682, _end() :705
  *   virt/kvm/guest_access.c	access_private() :195
- *   virt/kvm/pfncache.c	hva_to_pfn_retry() :180, gpc_invalidate() :32
+ *   virt/kvm/pfncache.c	hva_to_pfn_retry() :179, gpc_invalidate() :32
  *   arch/x86/kvm/mmu/mmu.c	kvm_faultin_pfn() :4170, direct_page_fault() :4264
+ *
+ * The line numbers are those of the composed tree, and approximate.
  *
  * The file has one folio: a page, which is freed, or a large folio of two pages, the first
  * of which becomes a hole.  PUNCH_HOLE of the first page runs beside a vCPU that faults
@@ -161,7 +163,8 @@ end:
 /* kvm_gfn_range_invalidate_end() */
 inline invalidate_end()
 {
-	atomic { seq++; in_progress-- }
+	/* A reader that sees the new count also sees what was stored before mmu_lock was taken. */
+	atomic { nr_holes = nr_holes_buffered; seq++; in_progress-- }
 	mn_active--
 }
 
@@ -198,7 +201,7 @@ proctype punch_hole()
 #if FAULT != 8
 		punch_mb();
 #endif
-		punch_store = A_WIPE;
+		punch_store = A_WIPE
 	:: !large ->
 #if FAULT == 4
 		punch_store = A_WIPE;
@@ -215,7 +218,8 @@ proctype punch_hole()
 #if FAULT != 5
 	invalidate_end();
 #endif
-	invalidate_lock = false;
+	/* A release: the next holder of the lock sees the hole's content. */
+	atomic { apply(punch_store); invalidate_lock = false }
 
 	/* kvm_gmem_free_one() */
 	if

@@ -4,24 +4,26 @@
  *
  * Models
  *
- *   virt/kvm/guest_access.c	map_list(), map_unlist(), kvm_guest_access_map(), _unmap(),
- *				_track_map(), _untrack_map() :630-755, kvm_guest_access_wait()
- *				:797, access_try() :230
- *   virt/kvm/mem_attrs.c	mem_attrs_commit() :534, mem_attrs_revoke() :567,
- *				mem_attrs_change() :585
- *   virt/kvm/pfncache.c	hva_to_pfn_retry() :180, gpc_invalidate() :32
- *   arch/x86/kvm/mem_attrs.c	kvm_arch_revoke_nested_pages() :98
- *   arch/x86/kvm/vmx/mem_attrs.c  nested_vmx_uses_l1_pages() :46, __nested_evmcs_begin() :127,
- *				nested_vmx_reload_l1_pages() :191
+ *   virt/kvm/guest_access.c	map_list() :632, map_unlist() :647, kvm_guest_access_map() :696,
+ *				_unmap() :711, _untrack_map() :729, _track_map() :739, _wait()
+ *				:787; access_try() :237
+ *   virt/kvm/mem_attrs.c	mem_attrs_change() :576, mem_attrs_commit() :530,
+ *				mem_attrs_revoke() :559
+ *   virt/kvm/pfncache.c	hva_to_pfn_retry() :179, gpc_invalidate() :32
+ *   arch/x86/kvm/mem_attrs.c	kvm_arch_revoke_nested_pages() :100
+ *   arch/x86/kvm/vmx/mem_attrs.c  nested_vmx_uses_l1_pages() :47, __nested_evmcs_begin() :110,
+ *				nested_vmx_reload_l1_pages() :164
  *   arch/x86/kvm/vmx/nested.c	nested_get_vmcs12_pages() :3217,
- *				vmx_complete_nested_posted_interrupt() :3905,
+ *				vmx_complete_nested_posted_interrupt() :3906,
  *				vmx_has_nested_events() :4029
- *   arch/x86/kvm/x86.c		vcpu_enter_guest() :10680, requests and vcpu->mode
- *   kernel/rcu/update.c	rcuwait_wait_event(), rcuwait_wake_up()
+ *   arch/x86/kvm/x86.c		vcpu_enter_guest() :10676, requests and vcpu->mode
+ *   include/linux/rcuwait.h	rcuwait_wait_event() :52; kernel/exit.c, rcuwait_wake_up() :294
  *
- * A set takes away access to one page.  Four users of the page run beside it: a
- * kvm_host_map that is tracked while it is used, a vCPU that runs a nested guest with untracked
- * maps, a gfn_to_pfn_cache, and an access in a section.
+ * The line numbers are those of the composed tree, and approximate.
+ *
+ * A set takes away access to one page.  A kvm_host_map that is tracked while it is used runs
+ * beside it, and either a vCPU that runs a nested guest with untracked maps, or a
+ * gfn_to_pfn_cache and an access in a section.  These meet in the set only.
  *
  * Simplified
  *
@@ -36,6 +38,9 @@
  *     vcpu_enter_guest(), which are not of this series.
  *   - The IPI of KVM_REQ_OUTSIDE_GUEST_MODE is a wait until the vCPU has left the guest.
  *   - No signal cuts the wait short.
+ *   - vmx_has_nested_events() reads the same pages as vmx_complete_nested_posted_interrupt(), in
+ *     the same way: within kvm_guest_access_lock(), after a test of the request.  Code that tests
+ *     the request without this lock is FAULT 9.
  *
  * Asserted
  *
@@ -50,7 +55,7 @@
  *   3	no smp_mb() in kvm_arch_revoke_nested_pages()
  *   4	the commit does not hold mem_attrs->access
  *   5	the vCPU with a nested guest is not kicked
- *   6	map_unlist() wakes up nobody
+ *   6	map_unlist() does not wake up the set
  *   7	the set waits for maps with mmu_lock held
  *   8	__nested_evmcs_begin() tests the request before it tracks the map
  *   9	vmx_has_nested_events() reads the pages outside of a section
@@ -90,7 +95,6 @@ bool gpc_valid, gpc_old;
 /* Not in the code: the ioctl has returned. */
 bool returned;
 
-#define buffers_empty	(attr == attr_buffered)
 #define access_page(old)	assert(!(returned && (old)))
 
 inline read_lock_access()
@@ -317,15 +321,15 @@ proctype nested_vcpu()
 
 		/* What KVM itself does with the pages until the next VM-Enter. */
 		if
-		/* vmx_complete_nested_posted_interrupt() */
+		/* vmx_complete_nested_posted_interrupt(), vmx_has_nested_events() */
 		:: read_lock_access();
 			if
 			:: !request -> access_page(old)
 			:: else
 			fi;
 			read_unlock_access()
-		/* vmx_has_nested_events() */
 #if FAULT == 9
+		/* vmx_has_nested_events() */
 		:: if
 			:: !request -> access_page(old)
 			:: else
@@ -356,10 +360,10 @@ init {
 	atomic {
 		run setter();
 		run set_store();
-		run vmxon_store();
 		run tracked_map();
-		run section();
-		run pfn_cache();
-		run nested_vcpu()
+		if
+		:: run nested_vcpu(); run vmxon_store()
+		:: run pfn_cache(); run section()
+		fi
 	}
 }

@@ -4,24 +4,30 @@
  *
  * Models
  *
- *   virt/kvm/mem_attrs.c	mem_attrs_change() :620, mem_attrs_zap() :500, mem_attrs_commit()
- *				:535, mem_attrs_yield() :425, kvm_mem_attrs_forbidden() :205,
- *				__kvm_mem_attrs_uniform_order() :180
- *   virt/kvm/kvm_main.c	kvm_mmu_invalidate_begin(), _add() and _end() :736-845, MMU
- *				notifiers :783-880, __kvm_handle_hva_range() :580,
- *				kvm_swap_active_memslots() :1590, kvm_invalidate_memslot() :1710
- *   arch/x86/kvm/mmu/mmu.c	fast_page_fault(), kvm_faultin_pfn() :4170,
+ *   virt/kvm/mem_attrs.c	mem_attrs_change() :576, mem_attrs_zap() :497, mem_attrs_commit()
+ *				:530, mem_attrs_yield() :408, kvm_mem_attrs_forbidden() :179,
+ *				__kvm_mem_attrs_uniform_order() :157
+ *   virt/kvm/kvm_main.c	kvm_mmu_invalidate_begin() :736, _add() :756, _end() :830, the MMU
+ *				notifiers :783 and :849, __kvm_handle_hva_range() :578,
+ *				kvm_swap_active_memslots() :1588, kvm_invalidate_memslot() :1764
+ *   arch/x86/kvm/mmu/mmu.c	fast_page_fault() :3331, kvm_faultin_pfn() :4170,
  *				is_page_fault_stale() :4240, direct_page_fault() :4264
- *   arch/x86/kvm/mmu/mem_attrs.c  kvm_mmu_faultin_attrs() :540, forbid_write() :230,
- *				kvm_mmu_attrs_mapping_level() :440
- *   arch/x86/kvm/mmu/spte.c	make_spte(), also as FNAME(sync_page) calls it
+ *   arch/x86/kvm/mmu/mem_attrs.c  kvm_mmu_faultin_attrs() :453, forbid_write() :190,
+ *				kvm_mmu_attrs_mapping_level() :379
+ *   arch/x86/kvm/mmu/spte.c	make_spte() :138, also as FNAME(sync_page) calls it
  *
- * The VM has four pages in two hugepages.  The set changes pages 1 and 2, so both of its ends
- * lie within a hugepage.  A piece of the set is one page.  The MMU notifier invalidates pages
- * 2 and 3: one is in the range of the set, one is beside it.
+ * The line numbers are those of the composed tree, and approximate.
+ *
+ * The VM has three pages, the first two of which can be mapped by a hugepage.  The set changes
+ * pages 1 and 2, so an end of it lies within the hugepage.  A piece of the set is one page.  The
+ * host replaces page 2, which is told by an MMU notifier.  Beside set and vCPU there run either
+ * the MMU notifier and a task that deletes and creates the memslot, or a task that makes
+ * SPTEs from SPTEs.
  *
  * Simplified
  *
+ *   - Either the notifier or the task that makes SPTEs: the former zaps, which gives the latter
+ *     less to start from.
  *   - One vCPU.  Faults that hold mmu_lock for read replace SPTEs by compare-and-exchange.
  *     They race with the other processes here, not with one another: none of the rules is
  *     about two faults.
@@ -316,11 +322,8 @@ proctype vcpu()
 			:: p = 0
 			:: p = 1
 			:: p = 2
-			fi;
-			write = false;
-			if
-			:: true
-			:: write = true
+			:: p = 1; write = true
+			:: p = 2; write = true
 			fi
 		}
 		atomic {
@@ -416,7 +419,10 @@ proctype vcpu()
 out:
 		vcpu_srcu = 0;
 next:
-		atomic { m = 0; a = 0; slot = 0; p = 0; mmu_seq = 0; write = false; stale = false; is_huge = false }
+		atomic {
+			m = 0; a = 0; slot = 0; p = 0; mmu_seq = 0;
+			write = false; stale = false; is_huge = false
+		}
 	:: else -> break
 	od
 }
@@ -475,8 +481,7 @@ proctype mmu_notifier()
 	bool flush;
 
 	/* invalidate_range_start().  Without a memslot, mmu_lock is not taken. */
-	mn_active++;
-	atomic { notifier_srcu = 1; slot = memslot }
+	atomic { mn_active++; notifier_srcu = 1; slot = memslot }
 	if
 	:: slot != GONE ->
 		atomic {
@@ -501,8 +506,7 @@ proctype mmu_notifier()
 	:: slot != GONE -> atomic { !mmu_lock; invalidate_end() }
 	:: else
 	fi;
-	notifier_srcu = 0;
-	mn_active--
+	atomic { notifier_srcu = 0; mn_active--; slot = 0 }
 }
 
 /* kvm_swap_active_memslots() */
@@ -556,17 +560,16 @@ init {
 		fi;
 		attrs[1] = a;
 		attrs[2] = a;
-		/* Both sides of an end of the range, so hugepages are uniform or are not. */
+		/* The page beside the range, so the hugepage is uniform or is not. */
 		if
 		:: true
 		:: attrs[0] = a
 		fi;
 		run setter();
 		run vcpu();
-		run mmu_notifier();
 		if
 		:: run mmu_worker()
-		:: run memslot_update()
+		:: run mmu_notifier(); run memslot_update()
 		fi
 	}
 	_nr_pr == 1 -> assert(in_progress == 0 && mn_active == 0)

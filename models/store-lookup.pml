@@ -4,13 +4,15 @@
  *
  * Models
  *
- *   virt/kvm/mem_attrs_store.c	 kvm_attr_store_get() :437, own_slot() :403, load_entry() :385,
- *				 is_stale() :369; kvm_attr_store_prepare() :1100, cut_slots()
- *				 :900, cut() :925, reserve() :1000; kvm_attr_store_commit()
- *				 :1330, store_run() :735, merge_at() :690;
- *				 kvm_attr_store_abort() :1350
- *   lib/xarray.c		 xas_descend() :205, xas_store() :775, xas_split() :1085,
- *				 xas_free_nodes() :490
+ *   virt/kvm/mem_attrs_store.c	 kvm_attr_store_get() :415, own_slot() :384, load_entry() :366,
+ *				 is_stale() :351; kvm_attr_store_prepare() :1144, prepare_end()
+ *				 :1039, cut_slots() :879, cut() :905, reserve() :986;
+ *				 kvm_attr_store_commit() :1321, store_run() :769, merge_at()
+ *				 :731; kvm_attr_store_abort() :1342
+ *   lib/xarray.c		 xas_descend() :201, xas_store() :777, xas_split() :1059,
+ *				 xas_free_nodes() :525, xas_delete_node() :483
+ *
+ * The line numbers are those of the composed tree, and approximate.
  *
  * Four pages.  Two slots of a node cover two pages each.  A slot holds a value, or a node of
  * two slots, one for each page; the second slot can be a sibling of the first.  So there is each
@@ -27,10 +29,12 @@
  *   - A change gives all pages of a range one value (keep is 0), in one step of commit.  An
  *     update stores its runs in the same way.  A further step begins with another increment
  *     of nr_commits.
- *   - One reader, one lookup: readers do not see one another.
+ *   - One reader, one lookup: readers do not see one another.  Page 0 is not looked up: like
+ *     page 1, it is in the first slot, to which no sibling leads.
  *   - A grace period begins once all stores are visible: call_rcu() is ordered after what the
- *     writer stored before.  xas_delete_node() calls it just before it clears the parent's
- *     slot, in both cases with xa_lock held.  The model clears the slot first, see FAULT 7.
+ *     writer stored before.  xas_delete_node() calls it a few instructions before it clears the
+ *     parent's slot.  The model clears the slot first.  A grace period that begins within these
+ *     instructions is FAULT 7.
  *   - A reader does not reorder its loads, except for those of nr_commits, where barriers
  *     (FAULT 4 and 5) are all that keeps them in place.
  *
@@ -360,7 +364,6 @@ proctype writer()
 		atomic {
 			changes++;
 			if
-			:: first = 0; last = 0
 			:: first = 0; last = 1
 			:: first = 3; last = 3
 			:: first = 1; last = 2
@@ -461,7 +464,6 @@ proctype reader()
 
 	atomic {
 		if
-		:: page = 0
 		:: page = 1
 		:: page = 2
 		:: page = 3

@@ -46,7 +46,7 @@
  *
  *   fork_lock	 for write while a forked child holds the file descriptors; for
  *		 read to close a guest_memfd, so that it is closed
- *   log_lock	 flags and dirty logs of COMMON and CHURN
+ *   log_lock	 flags and dirty logs of COMMON and CHURN, resets of dirty rings
  *   fact.change one thing that actors contest: held by the actor that changes
  *		 it, across the ioctl.  Of several, in order of their addresses
  *   fact.note	 fact.possible and fact.seen; held for some instructions
@@ -80,26 +80,27 @@
 #include "mem_guest.h"
 #include "mem_prot.h"
 
-#define PG		0x1000ull
+#define PG		0x1000ul
 #define MAX_ACTORS	4
 #define OPS_PER_VM	400
 
 #define COMMON_SLOT	10
-#define COMMON_GPA	0x100000000ull
+#define COMMON_GPA	0x100000000ul
 #define COMMON_PAGES	512
 #define CHURN_SLOT	11
-#define CHURN_GPA	0x104000000ull
+#define CHURN_GPA	0x104000000ul
 #define CHURN_PAGES	16
 #define TABLE_SLOT	12
-#define TABLE_GPA	0x106000000ull
+#define TABLE_GPA	0x106000000ul
 #define OWN_SLOT	20
-#define OWN_GPA		0x108000000ull
+#define OWN_GPA		0x108000000ul
 #define OWN_PAGES	512
+#define HOT_PAGES	16		/* used more often than the others */
 #define WINDOW_PAGES	1024
 #define WINDOW		(WINDOW_PAGES * PG)
-#define ALIAS_GVA	0x500000000ull	/* COMMON, by an actor's table */
-#define FAR_GPA		(1ull << 44)
-#define FAR_BLOCK	(1ull << 34)
+#define ALIAS_GVA	0x500000000ul	/* COMMON, by an actor's table */
+#define FAR_GPA		BIT(44)
+#define FAR_BLOCK	BIT(34)
 #define FAR_BLOCKS	64
 
 #define EDGE		64		/* bytes of data at each end of a page */
@@ -114,12 +115,12 @@
 
 /* ---- The guest ---- */
 
-enum act {
+enum insn_kind {
 	NOP, LOAD, STORE, XADD, CMPXCHG, FETCH, MOVS, STOS, OUTS, INS, WRMSR,
-	NR_ACTS
+	NR_INSNS
 };
 
-static const char *const act_names[] = {
+static const char *const insn_names[] = {
 	"nop", "load", "store", "xadd", "cmpxchg", "fetch", "movs", "stos",
 	"outs", "ins", "wrmsr",
 };
@@ -129,7 +130,7 @@ static const char *const act_names[] = {
  * CMPXCHG; @count: iterations of a string instruction; @rip: where it is
  */
 struct order {
-	u64 act;
+	u64 insn;
 	u64 forced;
 	u64 at;
 	u64 from;
@@ -142,19 +143,11 @@ struct order {
 static struct order orders[MAX_ACTORS];
 static u8 l2_stacks[MAX_ACTORS][2 * PG] __aligned(16);
 
-#define LIST(...) __VA_ARGS__
-#define __ISSUE(o, before, insn, outs, ins)				\
-	asm volatile("lea 1f(%%rip), %%r11; mov %%r11, %[rip]\n"	\
-		     before "\n1: " insn				\
-		     : [rip] "=m"((o)->rip) LIST outs			\
-		     : LIST ins : CLOBBERS)
-#define ISSUE(o, insn, outs, ins)					\
-do {									\
-	if ((o)->forced)						\
-		__ISSUE(o, FEP, insn, outs, ins);			\
-	else								\
-		__ISSUE(o, "", insn, outs, ins);			\
-} while (0)
+/* As AT(), but each vCPU has an order of its own. */
+#define HERE								\
+	"lea 1f(%%rip), %%r11; mov %%r11, %[rip]\n"			\
+	"cmpq $0, %[forced]; je 1f\n"					\
+	FEP "\n1: "
 
 static void do_nop(struct order *o)
 {
@@ -164,21 +157,27 @@ static void do_load(struct order *o)
 {
 	u64 value;
 
-	ISSUE(o, "mov (%[at]), %[v]", (, [v] "=&r"(value)), ([at] "r"(o->at)));
+	asm volatile(HERE "mov (%[at]), %[v]"
+		     : [rip] "=m"(o->rip), [v] "=&r"(value)
+		     : [forced] "m"(o->forced), [at] "r"(o->at) : CLOBBERS);
 	o->result = value;
 }
 
 static void do_store(struct order *o)
 {
-	ISSUE(o, "mov %[v], (%[at])", (), ([at] "r"(o->at), [v] "r"(o->value)));
+	asm volatile(HERE "mov %[v], (%[at])"
+		     : [rip] "=m"(o->rip)
+		     : [forced] "m"(o->forced), [at] "r"(o->at),
+		       [v] "r"(o->value) : CLOBBERS);
 }
 
 static void do_xadd(struct order *o)
 {
 	u64 value = o->value;
 
-	ISSUE(o, "lock xadd %[v], (%[at])", (, [v] "+r"(value)),
-	      ([at] "r"(o->at)));
+	asm volatile(HERE "lock xadd %[v], (%[at])"
+		     : [rip] "=m"(o->rip), [v] "+&r"(value)
+		     : [forced] "m"(o->forced), [at] "r"(o->at) : CLOBBERS);
 	o->result = value;
 }
 
@@ -186,8 +185,10 @@ static void do_cmpxchg(struct order *o)
 {
 	u64 rax = o->from;
 
-	ISSUE(o, "lock cmpxchg %[v], (%[at])", (, "+a"(rax)),
-	      ([at] "r"(o->at), [v] "r"(o->value)));
+	asm volatile(HERE "lock cmpxchg %[v], (%[at])"
+		     : [rip] "=m"(o->rip), "+&a"(rax)
+		     : [forced] "m"(o->forced), [at] "r"(o->at),
+		       [v] "r"(o->value) : CLOBBERS);
 	o->result = rax;
 }
 
@@ -201,7 +202,9 @@ static void do_movs(struct order *o)
 {
 	u64 to = o->at, from = o->from, n = o->count;
 
-	ISSUE(o, "rep movsb", (, "+D"(to), "+S"(from), "+c"(n)), ());
+	asm volatile(HERE "rep movsb"
+		     : [rip] "=m"(o->rip), "+&D"(to), "+&S"(from), "+&c"(n)
+		     : [forced] "m"(o->forced) : CLOBBERS);
 	o->result = to;
 }
 
@@ -209,7 +212,9 @@ static void do_stos(struct order *o)
 {
 	u64 to = o->at, n = o->count;
 
-	ISSUE(o, "rep stosb", (, "+D"(to), "+c"(n)), ("a"(o->value)));
+	asm volatile(HERE "rep stosb"
+		     : [rip] "=m"(o->rip), "+&D"(to), "+&c"(n)
+		     : [forced] "m"(o->forced), "a"(o->value) : CLOBBERS);
 	o->result = to;
 }
 
@@ -217,7 +222,9 @@ static void do_outs(struct order *o)
 {
 	u64 from = o->at, n = o->count;
 
-	ISSUE(o, "rep outsb", (, "+S"(from), "+c"(n)), ("d"(DATA_PORT)));
+	asm volatile(HERE "rep outsb"
+		     : [rip] "=m"(o->rip), "+&S"(from), "+&c"(n)
+		     : [forced] "m"(o->forced), "d"(DATA_PORT) : CLOBBERS);
 	o->result = from;
 }
 
@@ -225,7 +232,9 @@ static void do_ins(struct order *o)
 {
 	u64 to = o->at, n = o->count;
 
-	ISSUE(o, "rep insb", (, "+D"(to), "+c"(n)), ("d"(DATA_PORT)));
+	asm volatile(HERE "rep insb"
+		     : [rip] "=m"(o->rip), "+&D"(to), "+&c"(n)
+		     : [forced] "m"(o->forced), "d"(DATA_PORT) : CLOBBERS);
 	o->result = to;
 }
 
@@ -234,7 +243,7 @@ static void do_wrmsr(struct order *o)
 	wrmsr(o->at, o->value);
 }
 
-static void (*const acts[NR_ACTS])(struct order *o) = {
+static void (*const insns[NR_INSNS])(struct order *o) = {
 	do_nop, do_load, do_store, do_xadd, do_cmpxchg, do_fetch, do_movs,
 	do_stos, do_outs, do_ins, do_wrmsr,
 };
@@ -249,7 +258,7 @@ static void obey(u64 id)
 	struct order *o = &orders[id];
 
 	for (;;) {
-		acts[o->act](o);
+		insns[o->insn](o);
 		tell(DONE_PORT, 0);
 	}
 }
@@ -359,6 +368,7 @@ struct actor {
 	int done;		/* iterations */
 	int port_bytes;
 	bool was_mmio;
+	bool reaped;		/* meanwhile, so what it wrote before is not logged */
 
 	int fail_nth;
 	u64 refusals, mmios, failures;
@@ -425,25 +435,33 @@ static const char *story(struct actor *a)
 }
 
 /* Called very often: no argument is looked at unless it fails. */
-#define SHOULD(a, cond, fmt, ...)					\
+#define SHOULD(actor, cond, fmt, ...)					\
 do {									\
 	if (!(cond))							\
-		TEST_FAIL("%s: " fmt, story(a), ##__VA_ARGS__);		\
+		TEST_FAIL("%s: " fmt, story(actor), ##__VA_ARGS__);	\
 } while (0)
 
-#define say(a, fmt, ...)						\
-do {									\
-	snprintf((a)->what, sizeof((a)->what), fmt, ##__VA_ARGS__);	\
-	(a)->trail[0] = 0;						\
-} while (0)
+static void __printf(2, 3) say(struct actor *a, const char *fmt, ...)
+{
+	va_list args;
 
-#define note(a, fmt, ...)						\
-do {									\
-	int __n = strlen((a)->trail);					\
-									\
-	snprintf((a)->trail + __n, sizeof((a)->trail) - __n,		\
-		 ", " fmt, ##__VA_ARGS__);				\
-} while (0)
+	va_start(args, fmt);
+	vsnprintf(a->what, sizeof(a->what), fmt, args);
+	va_end(args);
+	a->trail[0] = 0;
+}
+
+static void __printf(2, 3) note(struct actor *a, const char *fmt, ...)
+{
+	size_t n = strlen(a->trail);
+	va_list args;
+
+	va_start(args, fmt);
+	n += snprintf(a->trail + n, sizeof(a->trail) - n, ", ");
+	if (n < sizeof(a->trail))
+		vsnprintf(a->trail + n, sizeof(a->trail) - n, fmt, args);
+	va_end(args);
+}
 
 static u64 mix(u64 a, u64 b)
 {
@@ -485,13 +503,14 @@ static void disarm(struct actor *a)
 	errno = error;
 }
 
-#define ATTEMPT(a, call)						\
+#define ATTEMPT(caller, call)						\
 ({									\
+	struct actor *__a = (caller);					\
 	long __ret;							\
 									\
-	arm(a);								\
+	arm(__a);							\
 	__ret = call;							\
-	disarm(a);							\
+	disarm(__a);							\
 	__ret;								\
 })
 
@@ -624,7 +643,7 @@ static void write_byte(struct actor *a, u64 gpa, u8 value)
 
 	*byte_at(a, gpa) = value;
 	if (gpa - own_window(a) < WINDOW && !(s.attrs & MEM_ATTR_PRIVATE) &&
-	    (a->own.flags & KVM_MEM_LOG_DIRTY_PAGES))
+	    (a->own.flags & KVM_MEM_LOG_DIRTY_PAGES) && !a->reaped)
 		a->written[(gpa - a->own.gpa) / PG] = true;
 }
 
@@ -708,14 +727,19 @@ static u8 any_attrs(struct actor *a)
 	return any(a, 3) ? attrs : attrs & MEM_ATTR_PRIVATE;
 }
 
+static bool try_set(struct actor *a, u64 gpa, u64 size, u8 attrs)
+{
+	int ret = ATTEMPT(a, __vm_set_memory_attributes(vm, gpa, size, attrs));
+
+	return worked(a, ret, "Setting attributes");
+}
+
 static bool set_attrs(struct actor *a, u64 gpa, u64 pages, u8 attrs)
 {
 	u64 i;
 
 	check_pv(a);
-	if (!worked(a, ATTEMPT(a, __vm_set_memory_attributes(vm, gpa, pages * PG,
-							     attrs)),
-		    "Setting attributes"))
+	if (!try_set(a, gpa, pages * PG, attrs))
 		return false;
 	for (i = 0; i < pages; i++)
 		*attrs_of(a, gpa + i * PG) = attrs;
@@ -889,9 +913,8 @@ static void op_far(struct actor *a)
 	u8 attrs = any_attrs(a);
 
 	say(a, "set blocks [%lu, %lu) of FAR to %#x", first, first + nr, attrs);
-	if (!worked(a, ATTEMPT(a, __vm_set_memory_attributes(vm,
-				gpa + first * FAR_BLOCK, nr * FAR_BLOCK, attrs)),
-		    "Setting attributes"))
+	gpa += first * FAR_BLOCK;
+	if (!try_set(a, gpa, nr * FAR_BLOCK, attrs))
 		return;
 	for (i = first; i < first + nr; i++)
 		a->far_attrs[i] = attrs;
@@ -900,7 +923,30 @@ static void op_far(struct actor *a)
 typedef bool (*check_extent_t)(struct actor *a,
 			       struct kvm_memory_attributes_extent *e);
 
-/* Read back [gpa, gpa + size), some extents at a time. */
+static void check_extents(struct actor *a, u64 *at,
+			  struct kvm_get_memory_attributes *args, bool alone,
+			  check_extent_t check)
+{
+	struct kvm_memory_attributes_extent *e = (void *)args->extents;
+	u64 last = -1ull;
+	int i;
+
+	for (i = 0; i < args->nr_extents; i++, e++) {
+		SHOULD(a, e->address == *at && e->size &&
+		       (!alone || e->attributes != last),
+		       "extent %i should begin at %#lx, and differ from %#lx",
+		       i, *at, last);
+		SHOULD(a, check(a, e), "[%#llx, +%#llx) should not be %#llx",
+		       e->address, e->size, e->attributes);
+		*at += e->size;
+		last = e->attributes;
+	}
+}
+
+/*
+ * Read back [gpa, gpa + size), some extents at a time.  @alone: no other actor
+ * changes anything there.
+ */
 static void get_attrs(struct actor *a, u64 gpa, u64 size, bool alone,
 		      check_extent_t check)
 {
@@ -908,27 +954,16 @@ static void get_attrs(struct actor *a, u64 gpa, u64 size, bool alone,
 	struct kvm_get_memory_attributes args = {
 		.address = gpa, .size = size, .extents = (uintptr_t)extents,
 	};
-	u64 at = gpa, last = -1ull;
-	int i;
+	u64 at = gpa;
+	int ret;
 
 	while (args.size) {
 		args.nr_extents = any(a, ARRAY_SIZE(extents)) + 1;
-		if (!worked(a, ATTEMPT(a, __vm_ioctl(vm,
-					KVM_GET_MEMORY_ATTRIBUTES, &args)),
-			    "KVM_GET_MEMORY_ATTRIBUTES"))
+		ret = ATTEMPT(a, __vm_ioctl(vm, KVM_GET_MEMORY_ATTRIBUTES,
+					    &args));
+		if (!worked(a, ret, "KVM_GET_MEMORY_ATTRIBUTES"))
 			return;
-		for (i = 0; i < args.nr_extents; i++) {
-			SHOULD(a, extents[i].address == at && extents[i].size &&
-			       (!alone || extents[i].attributes != last),
-			       "extent %i should begin at %#lx, and differ from %#lx",
-			       i, at, last);
-			SHOULD(a, check(a, &extents[i]),
-			       "[%#llx, +%#llx) should not be %#llx",
-			       extents[i].address, extents[i].size,
-			       extents[i].attributes);
-			at += extents[i].size;
-			last = extents[i].attributes;
-		}
+		check_extents(a, &at, &args, alone, check);
 	}
 	SHOULD(a, at == gpa + size, "the extents should end at %#lx, not %#lx",
 	       gpa + size, at);
@@ -1040,6 +1075,7 @@ static enum event event_of(struct actor *a)
 		return MMIO_EXIT;
 	if (run->exit_reason == KVM_EXIT_DIRTY_RING_FULL) {
 		reap_ring(a);
+		a->reaped = true;
 		return AGAIN;
 	}
 	SHOULD(a, run->exit_reason == KVM_EXIT_IO &&
@@ -1113,8 +1149,8 @@ static void serve_mmio(struct actor *a)
 			       (u8)(a->order->value >> 8 * (at + i)),
 			       "MMIO should write %#lx", a->order->value);
 	}
-	SHOULD(a, run->mmio.is_write == (a->order->act == STORE),
-	       "MMIO should be a %s", act_names[a->order->act]);
+	SHOULD(a, run->mmio.is_write == (a->order->insn == STORE),
+	       "MMIO should be a %s", insn_names[a->order->insn]);
 	note(a, "MMIO");
 	a->was_mmio = true;
 	a->mmios++;
@@ -1132,9 +1168,9 @@ static u64 mmio_word(u64 gpa)
 
 /* ---- Orders to owned pages ---- */
 
-static bool is_string(u64 act)
+static bool is_string(u64 insn)
 {
-	return act == MOVS || act == STOS || act == OUTS || act == INS;
+	return insn == MOVS || insn == STOS || insn == OUTS || insn == INS;
 }
 
 static void add_touches(struct actor *a, u64 gpa, u64 size, u64 access,
@@ -1153,7 +1189,7 @@ static void add_touches(struct actor *a, u64 gpa, u64 size, u64 access,
 	}
 }
 
-static const u64 accesses[NR_ACTS] = {
+static const u64 accesses[NR_INSNS] = {
 	[LOAD] = EXIT_R, [STORE] = EXIT_W, [XADD] = EXIT_R | EXIT_W,
 	[CMPXCHG] = EXIT_R | EXIT_W, [FETCH] = EXIT_X, [MOVS] = EXIT_W,
 	[STOS] = EXIT_W, [OUTS] = EXIT_R, [INS] = EXIT_W,
@@ -1166,11 +1202,11 @@ static void apply_string(struct actor *a, int done)
 	int i;
 
 	for (i = a->done; i < done; i++) {
-		if (o->act == MOVS)
+		if (o->insn == MOVS)
 			write_byte(a, a->gpa + i, *byte_at(a, o->from + i));
-		else if (o->act == STOS)
+		else if (o->insn == STOS)
 			write_byte(a, a->gpa + i, o->value);
-		else if (o->act == INS)
+		else if (o->insn == INS)
 			write_byte(a, a->gpa + i, port_byte(a, i));
 	}
 	a->done = done;
@@ -1193,24 +1229,24 @@ static void apply_order(struct actor *a)
 	struct order *o = a->order;
 	u64 should = 0, word;
 
-	if (is_string(o->act)) {
+	if (is_string(o->insn)) {
 		apply_string(a, o->count);
 		should = o->at + o->count;
-	} else if (o->act == NOP || o->act == WRMSR) {
+	} else if (o->insn == NOP || o->insn == WRMSR) {
 		return;
 	} else if (a->was_mmio) {
 		should = mmio_word(a->gpa);
 	} else {
 		word = word_at(a, a->gpa);
-		should = o->act == FETCH ? (word >> 8) & 0xffffffff : word;
-		if (o->act == STORE)
+		should = o->insn == FETCH ? (word >> 8) & 0xffffffff : word;
+		if (o->insn == STORE)
 			write_word(a, a->gpa, o->value);
-		if (o->act == XADD)
+		if (o->insn == XADD)
 			write_word(a, a->gpa, word + o->value);
-		if (o->act == CMPXCHG && word == o->from)
+		if (o->insn == CMPXCHG && word == o->from)
 			write_word(a, a->gpa, o->value);
 	}
-	SHOULD(a, o->act == STORE || o->result == should,
+	SHOULD(a, o->insn == STORE || o->result == should,
 	       "the result should be %#lx, is %#lx, attributes %#x", should,
 	       o->result, *attrs_of(a, a->gpa));
 }
@@ -1282,7 +1318,7 @@ static void check_progress(struct actor *a, struct touch *refused)
 	SHOULD(a, regs.rip == a->order->rip,
 	       "RIP should be on the instruction at %#lx, is %#llx",
 	       a->order->rip, regs.rip);
-	if (!is_string(a->order->act))
+	if (!is_string(a->order->insn))
 		return;
 	done = a->order->count - regs.rcx;
 	SHOULD(a, done == max_t(int, refused->first, a->done),
@@ -1355,6 +1391,7 @@ static void carry_out(struct actor *a)
 	a->done = 0;
 	a->port_bytes = 0;
 	a->was_mmio = false;
+	a->reaped = false;
 	a->order->result = 0;
 	while ((e = enter(a)) != DONE) {
 		if (e == FAULT)
@@ -1367,11 +1404,11 @@ static void carry_out(struct actor *a)
 	check_done(a);
 }
 
-static void new_order(struct actor *a, enum act act, u64 gpa)
+static void new_order(struct actor *a, enum insn_kind insn, u64 gpa)
 {
 	*a->order = (struct order) {
-		.act = act,
-		.forced = forced && act != FETCH && any(a, 2),
+		.insn = insn,
+		.forced = forced && insn != FETCH && any(a, 2),
 		.at = gpa,
 		.value = unique(a),
 	};
@@ -1403,7 +1440,7 @@ static u64 any_page(struct actor *a)
 		return any_common(a);
 	if (any(a, 2))
 		return base + any(a, OWN_PAGES) * PG;
-	return base + any(a, 16) * PG;
+	return base + any(a, HOT_PAGES) * PG;
 }
 
 static void say_order(struct actor *a)
@@ -1411,7 +1448,7 @@ static void say_order(struct actor *a)
 	struct order *o = a->order;
 
 	say(a, "%s%s at %#lx, attributes %#x, from %#lx, count %lu",
-	    o->forced ? "emulated " : "", act_names[o->act], o->at,
+	    o->forced ? "emulated " : "", insn_names[o->insn], o->at,
 	    *attrs_of(a, a->gpa), o->from, o->count);
 }
 
@@ -1426,24 +1463,24 @@ static void use_alias(struct actor *a)
 
 static void op_access(struct actor *a)
 {
-	static const enum act choices[] = {
+	static const enum insn_kind choices[] = {
 		LOAD, LOAD, STORE, STORE, XADD, CMPXCHG,
 	};
-	enum act act = choices[any(a, ARRAY_SIZE(choices))];
+	enum insn_kind insn = choices[any(a, ARRAY_SIZE(choices))];
 	u64 page = any_page(a), gpa = page + any(a, EDGE / 8) * 8;
 	bool there = look_up(a, page).there;
 
-	if (!there && act != STORE)
-		act = LOAD;
-	if ((act == LOAD || act == STORE) && there && is_own(a, page) &&
+	if (!there && insn != STORE)
+		insn = LOAD;
+	if ((insn == LOAD || insn == STORE) && there && is_own(a, page) &&
 	    page != own_window(a))
 		gpa = any_word(a, page);
-	new_order(a, act, gpa);
-	if (act == STORE && gpa % PG == 0)
+	new_order(a, insn, gpa);
+	if (insn == STORE && gpa % PG == 0)
 		a->order->value = code_word(a->order->value);
-	if (act == CMPXCHG)
+	if (insn == CMPXCHG)
 		a->order->from = any(a, 4) ? word_at(a, gpa) : unique(a);
-	add_touches(a, gpa, 8, accesses[act], false);
+	add_touches(a, gpa, 8, accesses[insn], false);
 	use_alias(a);
 	say_order(a);
 	carry_out(a);
@@ -1490,24 +1527,24 @@ static u64 any_string(struct actor *a, int n)
 
 static void op_string(struct actor *a)
 {
-	enum act act = MOVS + any(a, 4);
+	enum insn_kind insn = MOVS + any(a, 4);
 	int n = any(a, 47) + 2;
 	u64 from = 0, to;
 
 	/* Some page is there: COMMON is. */
 	to = any_string(a, n);
-	if (act == MOVS) {
+	if (insn == MOVS) {
 		from = any_string(a, n);
 		if (from / PG <= (to + n) / PG && to / PG <= (from + n) / PG)
-			act = STOS;
+			insn = STOS;
 	}
-	new_order(a, act, to);
+	new_order(a, insn, to);
 	a->order->count = n;
-	if (act == MOVS) {
+	if (insn == MOVS) {
 		a->order->from = from;
 		add_touches(a, from, n, EXIT_R, true);
 	}
-	add_touches(a, to, n, accesses[act], true);
+	add_touches(a, to, n, accesses[insn], true);
 	say_order(a);
 	carry_out(a);
 }
@@ -1549,6 +1586,7 @@ static void op_pv(struct actor *a)
 
 /* ---- Memslots of owned pages ---- */
 
+/* No allocation is made to fail here: vmalloc() would print a call trace. */
 static int set_region(struct region *r, u64 gpa, u32 flags, bool there)
 {
 	struct kvm_userspace_memory_region2 region = {
@@ -1574,6 +1612,7 @@ static void forget_private(struct actor *a)
 
 static void close_memfd(struct actor *a)
 {
+	say(a, "close guest_memfd");
 	if (a->own.memfd < 0)
 		return;
 	pthread_rwlock_rdlock(&fork_lock);
@@ -1595,12 +1634,13 @@ static bool create_own(struct actor *a)
 {
 	bool bind = protected && any(a, 4);
 	u64 gpa = any_base(a);
+	u64 size = OWN_PAGES * PG;
 	u32 flags = 0;
 
 	say(a, "create memslot at %#lx, %s", gpa, bind ? "bound" : "plain");
 	if (bind && a->own.memfd < 0) {
-		a->own.memfd = ATTEMPT(a, __vm_create_guest_memfd(vm,
-						OWN_PAGES * PG, memfd_flags));
+		a->own.memfd = ATTEMPT(a, __vm_create_guest_memfd(vm, size,
+								  memfd_flags));
 		if (!worked(a, a->own.memfd, "KVM_CREATE_GUEST_MEMFD"))
 			return false;
 	}
@@ -1608,7 +1648,7 @@ static bool create_own(struct actor *a)
 		flags = KVM_MEM_GUEST_MEMFD;
 	else if (any(a, 2))
 		flags = KVM_MEM_LOG_DIRTY_PAGES;
-	if (!worked(a, ATTEMPT(a, set_region(&a->own, gpa, flags, true)),
+	if (!worked(a, set_region(&a->own, gpa, flags, true),
 		    "Creating the memslot"))
 		return false;
 	a->own.gpa = gpa;
@@ -1641,7 +1681,7 @@ static void change_own(struct actor *a)
 	else
 		flags ^= KVM_MEM_LOG_DIRTY_PAGES;
 	say(a, "change memslot to %#lx, flags %#x", gpa, flags);
-	ret = ATTEMPT(a, set_region(&a->own, gpa, flags, true));
+	ret = set_region(&a->own, gpa, flags, true);
 	if (a->own.flags & KVM_MEM_GUEST_MEMFD) {
 		SHOULD(a, ret == -1 && (errno == EINVAL || errno == EBADF ||
 					failed(a, ret)),
@@ -1662,42 +1702,67 @@ static void op_slot(struct actor *a)
 	check_pv(a);
 	if (!a->own.there)
 		create_own(a);
-	else if (any(a, 3) == 0)
+	else if (!any(a, 3))
 		delete_own(a);
-	else if (protected && !any(a, 5)) {
-		say(a, "close guest_memfd");
+	else if (protected && !any(a, 5))
 		close_memfd(a);
-	} else
+	else
 		change_own(a);
 	note_pv(a);
 }
 
 /* ---- Holes ---- */
 
-static void op_punch(struct actor *a)
+static void load_word(struct actor *a, u64 gpa)
 {
-	u64 first = any(a, OWN_PAGES), nr = 1, i;
-	int mode = FALLOC_FL_KEEP_SIZE;
-	bool hole = any(a, 3);
+	new_order(a, LOAD, gpa);
+	add_touches(a, gpa, 8, EXIT_R, false);
+	say_order(a);
+	carry_out(a);
+}
 
-	if (a->own.memfd < 0) {
-		say(a, "punch nothing");
-		return;
-	}
-	if (any(a, 2))
-		nr = any(a, OWN_PAGES - first) + 1;
-	if (hole)
-		mode |= FALLOC_FL_PUNCH_HOLE;
-	else
-		nr = min_t(u64, nr, 32);
-	say(a, "%s pages [%lu, %lu)", hole ? "punch" : "allocate", first,
-	    first + nr);
-	check_pv(a);
-	if (!worked(a, ATTEMPT(a, fallocate(a->own.memfd, mode, first * PG,
-					    nr * PG)), "fallocate()") || !hole)
+/* Some pages are used much more often than others, see any_page(). */
+static void any_file_range(struct actor *a, u64 *first, u64 *nr)
+{
+	*first = any(a, any(a, 2) ? HOT_PAGES : OWN_PAGES);
+	*nr = any(a, 2) ? 1 : any(a, OWN_PAGES - *first) + 1;
+}
+
+static void punch(struct actor *a, u64 first, u64 nr)
+{
+	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	u64 i;
+	int ret;
+
+	say(a, "punch pages [%lu, %lu)", first, first + nr);
+	ret = ATTEMPT(a, fallocate(a->own.memfd, mode, first * PG, nr * PG));
+	if (!worked(a, ret, "Punching a hole"))
 		return;
 	for (i = first; i < first + nr; i++)
 		memset(a->own_data[i].data[PRIVATE], 0, 2 * EDGE);
+	if (a->own.there)
+		load_word(a, a->own.gpa + first * PG + any(a, EDGE / 8) * 8);
+}
+
+static void op_punch(struct actor *a)
+{
+	u64 first, nr;
+	int ret;
+
+	say(a, "punch nothing");
+	if (a->own.memfd < 0)
+		return;
+	any_file_range(a, &first, &nr);
+	check_pv(a);
+	if (any(a, 3)) {
+		punch(a, first, nr);
+		return;
+	}
+	nr = min_t(u64, nr, 32);
+	say(a, "allocate pages [%lu, %lu)", first, first + nr);
+	ret = ATTEMPT(a, fallocate(a->own.memfd, FALLOC_FL_KEEP_SIZE,
+				   first * PG, nr * PG));
+	worked(a, ret, "Allocating pages");
 }
 
 /* ---- Dirty logs ---- */
@@ -1739,17 +1804,24 @@ static void get_log(struct actor *a)
 		memset(a->written + clear.first_page, 0, clear.num_pages);
 }
 
+/*
+ * A reset of another actor may reset what has been harvested here, and flush TLBs
+ * only after the ioctl here has found nothing left to do: one actor at a time.
+ */
 static void reap_ring(struct actor *a)
 {
 	struct kvm_dirty_gfn *gfns = vcpu_map_dirty_ring(a->vcpu), *g;
 	unsigned long bitmap[OWN_PAGES / 64] = {};
 
+	pthread_mutex_lock(&log_lock);
 	for (;;) {
 		g = &gfns[a->vcpu->fetch_index % RING_ENTRIES];
+		/* Pairs with smp_wmb() in kvm_dirty_ring_push(). */
 		if (smp_load_acquire(&g->flags) != KVM_DIRTY_GFN_F_DIRTY)
 			break;
 		if (g->slot == a->own.slot && g->offset < OWN_PAGES)
 			__set_bit(g->offset, bitmap);
+		/* Pairs with smp_load_acquire() in kvm_dirty_gfn_harvested(). */
 		smp_store_release(&g->flags, KVM_DIRTY_GFN_F_RESET);
 		a->vcpu->fetch_index++;
 	}
@@ -1757,6 +1829,7 @@ static void reap_ring(struct actor *a)
 	memset(a->written, 0, sizeof(a->written));
 	SHOULD(a, (int)kvm_vm_reset_dirty_ring(vm) >= 0,
 	       "KVM_RESET_DIRTY_RINGS should succeed, errno: %i", errno);
+	pthread_mutex_unlock(&log_lock);
 }
 
 static void toggle_log(struct actor *a, struct region *r)
@@ -1768,8 +1841,8 @@ static void toggle_log(struct actor *a, struct region *r)
 	if (r->memfd >= 0)
 		return;
 	pthread_mutex_lock(&log_lock);
-	if (any(a, 2) && worked(a, ATTEMPT(a, set_region(r, r->gpa,
-				r->flags ^ KVM_MEM_LOG_DIRTY_PAGES, true)),
+	if (any(a, 2) && worked(a, set_region(r, r->gpa, r->flags ^
+				KVM_MEM_LOG_DIRTY_PAGES, true),
 				"Changing flags"))
 		r->flags ^= KVM_MEM_LOG_DIRTY_PAGES;
 	if (!ring && r->flags & KVM_MEM_LOG_DIRTY_PAGES)
@@ -1934,9 +2007,7 @@ static bool set_contested(struct actor *a, struct contested *c, int nr,
 		pthread_mutex_lock(&c[i].attrs.change);
 	for (i = 0; i < nr; i++)
 		begin(&c[i].attrs, attrs);
-	ok = worked(a, ATTEMPT(a, __vm_set_memory_attributes(vm, c->gpa,
-							     nr * PG, attrs)),
-		    "Setting attributes");
+	ok = try_set(a, c->gpa, nr * PG, attrs);
 	for (i = 0; i < nr; i++)
 		end(&c[i].attrs, ok ? attrs : c[i].attrs.value);
 	if (ok)
@@ -1954,7 +2025,7 @@ static void op_contest_set(struct actor *a)
 
 	if (i >= 0)
 		nr = any(a, CHURN_PAGES - i) + 1;
-	say(a, "set contested [%#lx, +%#llx) to %#x", c->gpa, nr * PG, attrs);
+	say(a, "set contested [%#lx, +%#lx) to %#x", c->gpa, nr * PG, attrs);
 	set_contested(a, c, nr, attrs);
 }
 
@@ -1998,7 +2069,7 @@ static void op_contest_slot(struct actor *a)
 	pthread_mutex_lock(&churn_there.change);
 	there = !churn_there.value;
 	begin(&churn_there, there);
-	ok = worked(a, ATTEMPT(a, set_region(&churn, CHURN_GPA, flags, there)),
+	ok = worked(a, set_region(&churn, CHURN_GPA, flags, there),
 		    "Changing the memslot");
 	end(&churn_there, ok ? there : !there);
 	pthread_mutex_unlock(&churn_there.change);
@@ -2110,9 +2181,9 @@ static void check_contested(struct actor *a, struct contested *c, u64 access,
 	       "the access should not %s, attributes seen %#x",
 	       a->was_mmio ? "be MMIO" : "complete",
 	       seen_by(&c->attrs, a->id));
-	if (a->order->act == STORE && !a->was_mmio)
+	if (a->order->insn == STORE && !a->was_mmio)
 		check_contested_store(a, c, copies, punches);
-	else if (a->order->act == STORE)
+	else if (a->order->insn == STORE)
 		SHOULD(a, *((u64 *)shared_words(c) + a->id) ==
 		       c->words[a->id][SHARED], "MMIO should not reach memory");
 	else if (a->was_mmio)
@@ -2130,6 +2201,7 @@ static void contested_fault(struct actor *a, struct contested *c, u64 access,
 	u64 flags = run->memory_fault.flags;
 	u32 copies;
 
+	note(a, "exit %#lx at %#llx", flags, run->memory_fault.gpa);
 	a->refusals++;
 	if (flags != EXIT_P || !may_rerun(a, ENOMEM))
 		SHOULD(a, run->memory_fault.gpa == c->gpa &&
@@ -2145,24 +2217,24 @@ static void contested_fault(struct actor *a, struct contested *c, u64 access,
 static void op_contest(struct actor *a)
 {
 	struct contested *c = any_contested(a);
-	enum act act = any(a, 2) ? LOAD : STORE;
+	enum insn_kind insn = any(a, 2) ? LOAD : STORE;
 	enum event e;
 	unsigned int punches;
 	int times = 0;
 
-	new_order(a, act, c->gpa + a->id * 8);
+	new_order(a, insn, c->gpa + a->id * 8);
 	say(a, "%s%s at contested %#lx", a->order->forced ? "emulated " : "",
-	    act_names[act], a->gpa);
+	    insn_names[insn], a->gpa);
 	a->was_mmio = false;
 	watch_contested(a, c);
 	punches = atomic_load(&c->punches);
 	while ((e = enter(a)) != DONE) {
 		if (e == FAULT)
-			contested_fault(a, c, accesses[act], times++);
+			contested_fault(a, c, accesses[insn], times++);
 		else if (e == MMIO_EXIT)
 			serve_mmio(a);
 	}
-	check_contested(a, c, accesses[act], punches);
+	check_contested(a, c, accesses[insn], punches);
 }
 
 /* ---- Actors ---- */
@@ -2173,7 +2245,7 @@ static const struct {
 } ops[] = {
 	{ op_access, 30 }, { op_fetch, 6 }, { op_string, 16 }, { op_set, 16 },
 	{ op_update, 5 }, { op_set_wrong, 2 }, { op_far, 2 }, { op_get, 4 },
-	{ op_pv, 4 }, { op_slot, 6 }, { op_punch, 5 }, { op_log, 5 },
+	{ op_pv, 4 }, { op_slot, 6 }, { op_punch, 6 }, { op_log, 5 },
 	{ op_pre_fault, 4 }, { op_translate, 4 }, { op_fork, 1 },
 	{ op_contest, 30 }, { op_contest_set, 14 }, { op_contest_update, 3 },
 	{ op_contest_slot, 3 }, { op_contest_punch, 2 },
@@ -2232,7 +2304,7 @@ static void check_actor(struct actor *a)
 		  is_far_extent);
 }
 
-static void *act(void *arg)
+static void *run_actor(void *arg)
 {
 	struct actor *a = arg;
 
@@ -2547,7 +2619,7 @@ static void run_vm(int vm_nr)
 	random_next(&rng);
 	create_vm(vm_nr, &rng);
 	for (i = 0; i < nr_actors; i++)
-		pthread_create(&actors[i]->thread, NULL, act, actors[i]);
+		pthread_create(&actors[i]->thread, NULL, run_actor, actors[i]);
 	for (i = 0; i < nr_actors; i++)
 		pthread_join(actors[i]->thread, NULL);
 	destroy_vm(&rng);
