@@ -1713,10 +1713,10 @@ static void op_slot(struct actor *a)
 
 /* ---- Holes ---- */
 
-static void load_word(struct actor *a, u64 gpa)
+static void access_word(struct actor *a, enum insn_kind insn, u64 gpa)
 {
-	new_order(a, LOAD, gpa);
-	add_touches(a, gpa, 8, EXIT_R, false);
+	new_order(a, insn, gpa);
+	add_touches(a, gpa, 8, accesses[insn], false);
 	say_order(a);
 	carry_out(a);
 }
@@ -1741,7 +1741,7 @@ static void punch(struct actor *a, u64 first, u64 nr)
 	for (i = first; i < first + nr; i++)
 		memset(a->own_data[i].data[PRIVATE], 0, 2 * EDGE);
 	if (a->own.there)
-		load_word(a, a->own.gpa + first * PG + any(a, EDGE / 8) * 8);
+		access_word(a, LOAD, a->own.gpa + first * PG + 8);
 }
 
 static void op_punch(struct actor *a)
@@ -1755,6 +1755,8 @@ static void op_punch(struct actor *a)
 	any_file_range(a, &first, &nr);
 	check_pv(a);
 	if (any(a, 3)) {
+		if (a->own.there)
+			access_word(a, STORE, a->own.gpa + first * PG + 8);
 		punch(a, first, nr);
 		return;
 	}
@@ -2504,7 +2506,7 @@ static void find_accepted(void)
 			accepted |= BIT(attrs);
 }
 
-static void create_actor(int id, int vm_nr)
+static void create_actor(int id, int vm_nr, u64 *rng)
 {
 	struct actor *a = calloc(1, sizeof(*a));
 
@@ -2515,7 +2517,8 @@ static void create_actor(int id, int vm_nr)
 	a->fail_nth = -1;
 	a->pv[0] = (struct pv) { MSR_KVM_SYSTEM_TIME_NEW, CLOCK_AT, 32 };
 	a->pv[1] = (struct pv) { MSR_KVM_STEAL_TIME, STEAL_AT, 64 };
-	region_create(&a->own, OWN_SLOT + id, own_window(a), OWN_PAGES, false);
+	region_create(&a->own, OWN_SLOT + id, own_window(a), OWN_PAGES,
+		      protected && random_next(rng) % 4);
 	virt_map(vm, own_window(a), own_window(a), WINDOW_PAGES);
 	create_alias(a);
 	a->vcpu = vm_vcpu_add(vm, id, obey);
@@ -2557,7 +2560,7 @@ static void create_vm(int vm_nr, u64 *rng)
 	create_contested();
 	vm_init_descriptor_tables(vm);
 	for (i = 0; i < nr_actors; i++)
-		create_actor(i, vm_nr);
+		create_actor(i, vm_nr, rng);
 	for (i = 0; i < nr_actors; i++)
 		start_actor(actors[i], rng);
 }
