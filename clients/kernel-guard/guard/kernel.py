@@ -13,6 +13,7 @@ ALIGN = 2 << 20
 KASLR_RANGE = 1 << 30
 MODULES = 0xffffffffc0000000
 PRESENT, WRITABLE, HUGE = 1, 2, 0x80
+LA57, FIVE_LEVELS = 1 << 12, (48, 39, 30, 21, 12)
 ADDRESS = 0x000ffffffffff000
 COMM = 16
 
@@ -41,8 +42,13 @@ class Kernel:
         self.symbols = symbols
         registers = qmp.registers()
         self.slide = self._virtual_slide(registers)
+        self.shifts = FIVE_LEVELS if registers["CR4"] & LA57 else FIVE_LEVELS[1:]
         self.root = self._page_table(registers)
         self.base = self._physical_base()
+        # That of the task goes when the task ends; this one has all of the kernel, too.
+        self.root = self.physical("init_top_pgt")
+        if self._physical_base() != self.base:
+            raise NotFound("the guest's init_top_pgt does not map the kernel as its tasks do")
         self._check_finished()
 
     def _virtual_slide(self, registers):
@@ -66,7 +72,7 @@ class Kernel:
     def _walk(self, address, root):
         """The entry that maps address, and the physical address; (0, None) if none does."""
         table = root
-        for shift in (39, 30, 21, 12):
+        for shift in self.shifts:
             at = table + (address >> shift & 511) * 8
             entry = int.from_bytes(self.qmp.physical(at, 8), "little")
             if not entry & PRESENT:
