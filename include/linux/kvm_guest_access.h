@@ -45,6 +45,7 @@ void kvm_guest_access_unmap(struct kvm_vcpu *vcpu, struct kvm_host_map *map,
 void kvm_guest_access_untrack_map(struct kvm *kvm, struct kvm_host_map *map);
 void kvm_guest_access_track_map(struct kvm *kvm, struct kvm_host_map *map);
 bool kvm_guest_access_check(struct kvm_vcpu *vcpu, gfn_t gfn);
+bool kvm_guest_access_provide(struct kvm_vcpu *vcpu, gfn_t gfn);
 bool kvm_guest_access_allowed(struct kvm *kvm, gpa_t gpa, unsigned long len);
 
 void kvm_guest_access_lock(struct kvm *kvm);

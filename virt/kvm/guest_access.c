@@ -800,6 +800,28 @@ void kvm_guest_access_wait(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 }
 
 /*
+ * Have the page of @gfn there if it is private, for what cannot be undone once it
+ * has begun.  If it cannot be provided, that is noted as a refused access of the
+ * vCPU.  May sleep.
+ */
+bool kvm_guest_access_provide(struct kvm_vcpu *vcpu, gfn_t gfn)
+{
+	struct guest_access a = {
+		.slot	= kvm_vcpu_gfn_to_memslot(vcpu, gfn),
+		.gfn	= gfn,
+	};
+
+	if (!kvm_mem_is_private(vcpu->kvm, gfn) ||
+	    !provide_private(vcpu->kvm, &a))
+		return true;
+
+	vcpu->refused_gpa = gfn_to_gpa(gfn);
+	vcpu->refused_flags = a.refused;
+	return false;
+}
+EXPORT_SYMBOL_GPL(kvm_guest_access_provide);
+
+/*
  * Whether the page of @gfn can be mapped as kvm_vcpu_map() does, as far as
  * attributes go.  If not, that is noted as a refused access of the vCPU.
  */

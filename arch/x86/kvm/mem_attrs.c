@@ -358,11 +358,13 @@ int kvm_vcpu_fetch_attrs(struct kvm_vcpu *vcpu, gpa_t gpa, void *data, int len)
  * both, to the page of a linear address, or to a page table on the way there.
  * @pferr is what the walk asks for: a write, which sets the dirty bit, only if
  * there will be one.  If there is no translation the instruction will find out.
+ * A private page that cannot be provided is refused, too.
  */
 static bool linear_page_refused(struct kvm_vcpu *vcpu, gva_t addr, u64 pferr,
 				u64 access)
 {
 	struct kvm_mmu *mmu = vcpu->arch.walk_mmu;
+	struct kvm_memory_slot *slot;
 	struct x86_exception ex;
 	unsigned long attrs;
 	u64 refused;
@@ -372,13 +374,14 @@ static bool linear_page_refused(struct kvm_vcpu *vcpu, gva_t addr, u64 pferr,
 	if (gpa == INVALID_GPA)
 		return kvm_guest_access_refused(vcpu);
 
-	if (!kvm_mem_attrs_apply(kvm_vcpu_gfn_to_memslot(vcpu, gpa_to_gfn(gpa))))
+	slot = kvm_vcpu_gfn_to_memslot(vcpu, gpa_to_gfn(gpa));
+	if (slot && !kvm_mem_attrs_apply(slot))
 		return false;
 
 	attrs = kvm_mem_attrs_get(vcpu->kvm, gpa_to_gfn(gpa));
-	refused = kvm_mem_attrs_refuse(attrs, access);
+	refused = slot ? kvm_mem_attrs_refuse(attrs, access) : 0;
 	if (!refused)
-		return false;
+		return !kvm_guest_access_provide(vcpu, gpa_to_gfn(gpa));
 
 	vcpu->refused_gpa = gpa & PAGE_MASK;
 	vcpu->refused_flags = (refused & -refused) |

@@ -1377,16 +1377,6 @@ static void respond(struct actor *a, struct touch *t)
 	note_pv(a);
 }
 
-/*
- * KVM finds out that a page is not provided when it gets there.  What an
- * emulated store has written to the page before is written once more.
- */
-static bool may_be_half(struct actor *a, struct touch *t)
-{
-	return a->order->forced && a->order->insn == STORE &&
-	       t != a->touches && judge(a, t) == UNPROVIDED;
-}
-
 static void handle_fault(struct actor *a)
 {
 	struct kvm_run *run = a->vcpu->run;
@@ -1409,8 +1399,7 @@ static void handle_fault(struct actor *a)
 	SHOULD(a, t, "no access to %#lx should exit with %#lx, attributes %#x",
 	       gpa, flags, gpa == (a->gpa & ~(PG - 1)) ? *attrs_of(a, gpa) : 0);
 	check_progress(a, t);
-	if (!may_be_half(a, t))
-		check_touched(a);
+	check_touched(a);
 	respond(a, t);
 }
 
