@@ -131,6 +131,13 @@ static inline int kvm_page_walk_refused_exit(struct kvm_vcpu *vcpu)
 					       KVM_MEMORY_FAULT_BY_PAGE_WALK);
 }
 
+/* What was MMIO when the vCPU cached that it is, and has become private since. */
+static inline bool kvm_mmio_is_private(struct kvm_vcpu *vcpu, gpa_t gpa)
+{
+	return kvm_mem_is_private(vcpu->kvm, gpa_to_gfn(gpa)) &&
+	       (gpa & PAGE_MASK) != APIC_DEFAULT_PHYS_BASE;
+}
+
 /*
  * Complete an intercepted load of a control register, which has begun with
  * kvm_guest_access_clear_refused().  If attributes refuse the read of the PDPTRs, exit to
