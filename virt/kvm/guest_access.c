@@ -800,9 +800,9 @@ void kvm_guest_access_wait(struct kvm *kvm, const struct kvm_mem_attrs_op *op)
 }
 
 /*
- * Have the page of @gfn there if it is private, for what cannot be undone once it
- * has begun.  If it cannot be provided, that is noted as a refused access of the
- * vCPU.  May sleep.
+ * Allocate the page of @gfn if it is private, before an instruction does what cannot
+ * be undone.  If that fails, it is noted as a refused access of the vCPU.  A hole
+ * punched afterwards can still take the page away.  May sleep.
  */
 bool kvm_guest_access_provide(struct kvm_vcpu *vcpu, gfn_t gfn)
 {

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "guest.h"
+#include "locate.h"
 #include "rogue.h"
 
 #define RET		0xc3
@@ -241,31 +242,6 @@ static void make_attacks(void)
 	}
 }
 
-static __u64 symbol(const char *name)
-{
-	FILE *file = fopen("/proc/kallsyms", "r");
-	char line[512], type, found[256];
-	__u64 address, result = 0;
-
-	must(file, "open /proc/kallsyms");
-	while (!result && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%llx %c %255s", &address, &type, found) == 3 &&
-		    !strcmp(found, name))
-			result = address;
-	fclose(file);
-	errno = ENOENT;
-	must(result, name);
-	return result;
-}
-
-static __u64 locate(__u64 address, __u64 size)
-{
-	struct rogue_locate arg = { .address = address, .size = size };
-
-	must(!ioctl(rogue, ROGUE_LOCATE, &arg), "ROGUE_LOCATE");
-	return arg.gpa;
-}
-
 static __u64 align_to_line(__u64 address)
 {
 	return (address + ROGUE_BYTES - 1) & ~(ROGUE_BYTES - 1ULL);
@@ -276,11 +252,11 @@ static void choose_targets(void)
 	__u64 bugs = symbol("__start___bug_table");
 	__u64 i;
 
-	targets[TEXT].gpa = locate(align_to_line(symbol("machine_kexec")), 0);
-	targets[RODATA].gpa = locate(symbol("sys_call_table") +
+	targets[TEXT].gpa = locate(rogue, align_to_line(symbol("machine_kexec")), 0);
+	targets[RODATA].gpa = locate(rogue, symbol("sys_call_table") +
 				     UNUSED_SYSCALL * sizeof(__u64), 0);
 	/* As good as any data: it is never written. */
-	targets[DATA].gpa = locate(bugs, symbol("__stop___bug_table") - bugs);
+	targets[DATA].gpa = locate(rogue, bugs, symbol("__stop___bug_table") - bugs);
 
 	/* An instruction that lies in both pages, and a RET. */
 	user = share_alloc(2 * PAGE_SIZE);

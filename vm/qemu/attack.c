@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "locate.h"
 #include "rogue.h"
 
 #define PAGE_SIZE	4096ULL
@@ -55,7 +56,7 @@ static const struct attack {
 
 static int rogue;
 
-static void must(bool ok, const char *what)
+void must(bool ok, const char *what)
 {
 	if (!ok) {
 		perror(what);
@@ -122,30 +123,6 @@ static void make_attack(const struct attack *attack)
 	       succeeded ? "succeeded" : "refused");
 }
 
-static __u64 symbol(const char *name)
-{
-	FILE *file = fopen("/proc/kallsyms", "r");
-	char line[512], type, found[256];
-	__u64 address, result = 0;
-
-	must(file, "open /proc/kallsyms");
-	while (!result && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%llx %c %255s", &address, &type, found) == 3 &&
-		    !strcmp(found, name))
-			result = address;
-	fclose(file);
-	must(result, name);
-	return result;
-}
-
-static __u64 locate(__u64 address, __u64 size)
-{
-	struct rogue_locate arg = { .address = address, .size = size };
-
-	must(!ioctl(rogue, ROGUE_LOCATE, &arg), "ROGUE_LOCATE");
-	return arg.gpa;
-}
-
 int main(void)
 {
 	__u64 bugs = symbol("__start___bug_table");
@@ -155,11 +132,11 @@ int main(void)
 	rogue = open("/dev/rogue", O_RDWR | O_CLOEXEC);
 	must(rogue >= 0, "open /dev/rogue");
 	/* Never called, and aligned to a line. */
-	targets[TEXT].gpa = locate((symbol("machine_kexec") + ROGUE_BYTES - 1) &
+	targets[TEXT].gpa = locate(rogue, (symbol("machine_kexec") + ROGUE_BYTES - 1) &
 				   ~(ROGUE_BYTES - 1ULL), 0);
 	/* A font that this guest has no screen for; a whole sector of it. */
-	targets[RODATA].gpa = locate(symbol("fontdata_8x16") + 2 * ROGUE_SECTOR, 0);
-	targets[DATA].gpa = locate(bugs, symbol("__stop___bug_table") - bugs);
+	targets[RODATA].gpa = locate(rogue, symbol("fontdata_8x16") + 2 * ROGUE_SECTOR, 0);
+	targets[DATA].gpa = locate(rogue, bugs, symbol("__stop___bug_table") - bugs);
 
 	for (i = 0; i < ARRAY_SIZE(attacks); i++)
 		make_attack(&attacks[i]);

@@ -12,7 +12,7 @@ class QMPError(Exception):
     """A command failed, or QEMU is gone."""
 
 
-def _connect(address):
+def connect(address):
     """unix socket by path, or HOST:PORT."""
     try:
         if "/" in address or ":" not in address:
@@ -31,7 +31,7 @@ class QMP:
     """One connection. Events that come while a command is answered are kept in order."""
 
     def __init__(self, address):
-        self.sock = _connect(address)
+        self.sock = connect(address)
         self.buffer = b""
         self.events = collections.deque()
         self._receive(time.monotonic() + 10)
