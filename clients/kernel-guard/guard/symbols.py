@@ -55,7 +55,7 @@ class Symbols:
         return self.names[i] + (f"+{offset:#x}" if offset else "")
 
     def write(self, file):
-        """As System.map, whose types of symbols nobody here needs."""
+        """As System.map, whose types of symbols are not needed here."""
         for address, name in self.pairs:
             file.write(f"{address:016x} t {name}\n")
 
