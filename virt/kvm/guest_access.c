@@ -99,6 +99,18 @@ struct guest_access {
 	const void *new;
 };
 
+/* Whether KVM's own access to a page with the attributes @attrs goes to private memory. */
+static bool reaches_private(struct kvm *kvm, unsigned long attrs)
+{
+	return IS_ENABLED(CONFIG_KVM_PRIVATE_MEM) &&
+	       (attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE);
+}
+
+static bool gfn_reaches_private(struct kvm *kvm, gfn_t gfn)
+{
+	return reaches_private(kvm, kvm_mem_attrs_get(kvm, gfn));
+}
+
 /* KVM_HVA_ERR_*, or where userspace has the shared page. */
 static unsigned long access_hva(const struct guest_access *a)
 {
@@ -227,8 +239,7 @@ static int access_locked(struct kvm *kvm, struct guest_access *a)
 		return -EFAULT;
 	}
 
-	if (IS_ENABLED(CONFIG_KVM_PRIVATE_MEM) &&
-	    (attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE))
+	if (reaches_private(kvm, attrs))
 		return access_private(kvm, a);
 
 	return access_shared(a);
@@ -291,7 +302,7 @@ static int access_repeat(struct kvm *kvm, struct guest_access *a)
 		if (fatal_signal_pending(current))
 			return -EFAULT;
 
-		if (kvm_mem_is_private(kvm, a->gfn))
+		if (gfn_reaches_private(kvm, a->gfn))
 			r = provide_private(kvm, a);
 		else
 			r = provide_shared(a);
@@ -471,7 +482,7 @@ int kvm_guest_access_write_atomic(struct kvm *kvm, gpa_t gpa,
 	if (IS_ENABLED(CONFIG_PREEMPT_RT) || !read_trylock(&attrs->access))
 		return -EFAULT;
 
-	if (!kvm_mem_is_private(kvm, gfn))
+	if (!gfn_reaches_private(kvm, gfn))
 		r = access_locked(kvm, &a);
 	read_unlock(&attrs->access);
 
@@ -591,8 +602,7 @@ kvm_pfn_t kvm_guest_access_pfn(struct kvm *kvm, struct kvm_memory_slot *slot,
 	struct page *page;
 	u64 refused;
 
-	*private = IS_ENABLED(CONFIG_KVM_PRIVATE_MEM) &&
-		   (attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE);
+	*private = reaches_private(kvm, attrs);
 
 	refused = kvm_mem_attrs_refuse(attrs, access);
 	if (refused && kvm_mem_attrs_apply(slot)) {
@@ -811,7 +821,7 @@ bool kvm_guest_access_provide(struct kvm_vcpu *vcpu, gfn_t gfn)
 		.gfn	= gfn,
 	};
 
-	if (!kvm_mem_is_private(vcpu->kvm, gfn) ||
+	if (!gfn_reaches_private(vcpu->kvm, gfn) ||
 	    !provide_private(vcpu->kvm, &a))
 		return true;
 
@@ -836,7 +846,8 @@ bool kvm_guest_access_check(struct kvm_vcpu *vcpu, gfn_t gfn)
 					       KVM_MEMORY_EXIT_FLAG_READ |
 					       KVM_MEMORY_EXIT_FLAG_WRITE);
 	refused &= -refused;
-	if (refused || !kvm_slot_can_be_private(slot))
+	if (refused || (reaches_private(vcpu->kvm, attrs) &&
+			!kvm_slot_can_be_private(slot)))
 		refused |= attrs & KVM_MEMORY_ATTRIBUTE_PRIVATE;
 	if (!refused)
 		return true;

@@ -70,10 +70,10 @@ u64 kvm_arch_supported_mem_attrs(struct kvm *kvm)
 	return attrs;
 }
 
-/* EPT has read, write and execute bits, other formats a present bit. */
+/* EPT has read, write and execute bits, other formats a present bit for the first. */
 static bool can_map_execute_only(void)
 {
-	return tdp_enabled && !shadow_present_mask;
+	return tdp_enabled && !(shadow_present_mask & PT_PRESENT_MASK);
 }
 
 bool kvm_arch_mem_attrs_valid(struct kvm *kvm, u64 attrs)

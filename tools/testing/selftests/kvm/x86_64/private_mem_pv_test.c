@@ -548,6 +548,24 @@ static bool is_version(u32 version)
 	return version && !(version & 1);
 }
 
+/* A memslot with another guest_memfd takes the place of this one, at the same HVA. */
+static void test_replaced_page(const struct kept_case *c, struct kvm_vcpu *vcpu,
+			       struct private_slot *s)
+{
+	u64 words[3];
+	int before = s->memfd;
+
+	private_slot_unset(s);
+	s->memfd = vm_create_guest_memfd(vcpu->vm, s->size, 0);
+	private_slot_set(s);
+	kick_and_idle(c, vcpu, words);
+	idle(vcpu, words);
+	TEST_ASSERT(is_version(words[c->word]),
+		    "%s: KVM should write to the page of the new memslot, version %lu",
+		    c->name, words[c->word]);
+	close(before);
+}
+
 static void test_kept_translation(const struct kept_case *c)
 {
 	u64 words[3], before;
@@ -601,6 +619,7 @@ static void test_kept_translation(const struct kept_case *c)
 	TEST_ASSERT(words[c->word] < 1000,
 		    "%s: a punched page should start from zero, version %lu",
 		    c->name, words[c->word]);
+	test_replaced_page(c, vcpu, &s);
 
 	kvm_vm_free(vm);
 	private_slot_destroy(&s);
