@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -53,6 +54,63 @@
 #define XEN_MSR		0x40000000
 #define HV_OS_ID	0x8100000000000001ull
 
+/* ---- Events: by which name KVM says that the page was refused ---- */
+
+#define INSTANCE	"/sys/kernel/tracing/instances/mem_prot_pv"
+
+static bool trace_write(const char *name, const char *value)
+{
+	char path[256];
+	FILE *file;
+	bool ok;
+
+	snprintf(path, sizeof(path), INSTANCE "/%s", name);
+	file = fopen(path, "w");
+	if (!file)
+		return false;
+	ok = fputs(value, file) >= 0;
+	return !fclose(file) && ok;
+}
+
+static bool traced;	/* else the names are not looked at */
+
+static void trace_start(void)
+{
+	rmdir(INSTANCE);
+	traced = !mkdir(INSTANCE, 0700) &&
+		 trace_write("events/kvm/kvm_mem_attrs_refused/enable", "1");
+	if (!traced)
+		pr_info("No tracing: names are not checked\n");
+}
+
+static void trace_stop(void)
+{
+	trace_write("events/enable", "0");
+	rmdir(INSTANCE);
+}
+
+/* Whether a refused access of the page with this path was seen, and no other path. */
+static bool trace_names(u64 gpa, const char *path)
+{
+	FILE *file = fopen(INSTANCE "/trace", "r");
+	char line[512], page[64], *is;
+	bool found = false;
+
+	TEST_ASSERT(file, "The trace should be readable, errno: %i", errno);
+	snprintf(page, sizeof(page), " gfn %#llx ", gpa / PG);
+	while (fgets(line, sizeof(line), file)) {
+		is = strstr(line, " path ");
+		if (!is || !strstr(line, page))
+			continue;
+		is[strcspn(is, "\n")] = 0;
+		TEST_ASSERT(path && !strcmp(is + strlen(" path "), path),
+			    "The path should be %s: %s", path ?: "none", line);
+		found = true;
+	}
+	fclose(file);
+	return found;
+}
+
 /* ---- The guest: enables, says what came of it, and goes on ---- */
 
 #define ENABLED	1
@@ -75,9 +133,16 @@ static void guest_kvmclock(u64 gpa)
 	go_on(wrmsr_safe(MSR_KVM_SYSTEM_TIME_NEW, gpa | KVM_MSR_ENABLED));
 }
 
+/* Written once each time that the guest asks for it. */
 static void guest_wall_clock(u64 gpa)
 {
-	go_on(wrmsr_safe(MSR_KVM_WALL_CLOCK_NEW, gpa));
+	u64 outcome = wrmsr_safe(MSR_KVM_WALL_CLOCK_NEW, gpa);
+
+	GUEST_SYNC_ARGS(ENABLED, outcome, 0, 0, 0);
+	for (;;) {
+		wrmsr_safe(MSR_KVM_WALL_CLOCK_NEW, gpa);
+		GUEST_SYNC(WENT_ON);
+	}
 }
 
 static void guest_steal_time(u64 gpa)
@@ -176,10 +241,18 @@ static void guest_clock_pairing(u64 gpa)
 			    KVM_CLOCK_PAIRING_WALLCLOCK, 0, 0));
 }
 
+/* Again and again: for KVM the page is in use when it cannot be written. */
 static void guest_hv_msr(u64 gpa, u64 msr)
 {
+	u64 outcome;
+
 	wrmsr(HV_X64_MSR_GUEST_OS_ID, HV_OS_ID);
-	go_on(wrmsr_safe(msr, gpa | 1));
+	outcome = wrmsr_safe(msr, gpa | 1);
+	GUEST_SYNC_ARGS(ENABLED, outcome, 0, 0, 0);
+	for (;;) {
+		wrmsr_safe(msr, gpa | 1);
+		GUEST_SYNC(WENT_ON);
+	}
 }
 
 /* Flushes the address spaces that its input, in memory, tells. */
@@ -231,6 +304,17 @@ static bool has_hv(void)
 static bool has_xen(void)
 {
 	return kvm_check_cap(KVM_CAP_XEN_HVM) & KVM_XEN_HVM_CONFIG_EVTCHN_SEND;
+}
+
+/* Of what KVM offers the guest is told of steal time alone. */
+static void prepare_no_flush(struct kvm_vcpu *vcpu)
+{
+	struct kvm_cpuid_entry2 *entry;
+
+	entry = vcpu_get_cpuid_entry(vcpu, KVM_CPUID_FEATURES);
+	entry->eax = BIT(KVM_FEATURE_STEAL_TIME);
+	vcpu_set_cpuid(vcpu);
+	vcpu_enable_cap(vcpu, KVM_CAP_ENFORCE_PV_FEATURE_CPUID, 1);
 }
 
 static void prepare_irq(struct kvm_vcpu *vcpu)
@@ -441,43 +525,54 @@ static const struct pv_case {
 	bool goes_on;		/* after an interruption, too */
 	bool only_reads;	/* and what it reads shows in the outcome */
 	bool zero;		/* must be zero, not junk, or KVM leaves it */
+	const char *path;	/* by which KVM is refused the page while in use */
 } cases[] = {
 	{ "kvmclock", guest_kvmclock, 0, has_kvmclock, NULL, NULL,
-	  act_kvmclock, true },
-	{ "wall clock", guest_wall_clock, 0, has_kvmclock },
+	  act_kvmclock, true, .path = "clock" },
+	{ "wall clock", guest_wall_clock, 0, has_kvmclock,
+	  .goes_on = true, .path = "wall-clock" },
 	{ "steal time", guest_steal_time, 0, has_steal_time, NULL, NULL, NULL,
-	  true },
+	  true, .path = "steal-time" },
+	{ "steal time without TLB flushes", guest_steal_time, 0,
+	  has_steal_time, prepare_no_flush, NULL, NULL, true,
+	  .path = "steal-time" },
 	{ "steal time of a preempted vCPU", guest_steal_time_busy, 0,
-	  has_steal_time, NULL, NULL, act_preempt, true },
+	  has_steal_time, NULL, NULL, act_preempt, true, .path = "steal-time" },
 	{ "async page fault", guest_async_pf, 0, has_async_pf, .zero = true },
 	{ "async page fault that is taken", guest_async_pf_taken, 0,
 	  has_async_pf, prepare_absent, NULL, act_absent, true, .zero = true },
 	{ "PV EOI", guest_pv_eoi, 0, has_pv_eoi, prepare_irq, NULL, NULL,
-	  true },
-	{ "vapic", guest_vapic, 0, NULL, NULL, enable_vapic, act_vapic, true },
+	  true, .path = "pv-eoi" },
+	{ "vapic", guest_vapic, 0, NULL, NULL, enable_vapic, act_vapic, true,
+	  .path = "vapic" },
 	{ "clock pairing", guest_clock_pairing },
 	{ "Hyper-V hypercall page", (void *)guest_hv_msr, HV_X64_MSR_HYPERCALL,
-	  has_hv, prepare_hv },
+	  has_hv, prepare_hv, .goes_on = true },
+	/* The page begins with the PV EOI, and is known by that. */
 	{ "Hyper-V VP assist page", (void *)guest_hv_msr,
-	  HV_X64_MSR_VP_ASSIST_PAGE, has_hv, prepare_hv },
+	  HV_X64_MSR_VP_ASSIST_PAGE, has_hv, prepare_hv, .goes_on = true,
+	  .path = "pv-eoi" },
 	{ "Hyper-V TSC page", (void *)guest_hv_msr, HV_X64_MSR_REFERENCE_TSC,
-	  has_hv, prepare_hv, NULL, act_clock },
+	  has_hv, prepare_hv, NULL, act_clock, true,
+	  .path = "hyperv-tsc-page" },
 	{ "Hyper-V message page", (void *)guest_hv_msr, HV_X64_MSR_SIMP,
-	  has_hv, prepare_synic },
+	  has_hv, prepare_synic, .goes_on = true,
+	  .path = "hyperv-synic-messages" },
 	{ "Hyper-V event page", (void *)guest_hv_msr, HV_X64_MSR_SIEFP,
-	  has_hv, prepare_synic },
+	  has_hv, prepare_synic, .goes_on = true,
+	  .path = "hyperv-synic-events" },
 	{ "Hyper-V hypercall input", guest_hv_hypercall, 0, has_hv, prepare_hv,
 	  .only_reads = true },
 	{ "Xen hypercall page", guest_xen_hypercall_page, 0, has_xen,
 	  prepare_xen },
 	{ "Xen shared info", guest_idle, 0, has_xen, prepare_xen,
-	  enable_shared_info, act_event, true },
+	  enable_shared_info, act_event, true, .path = "xen-shared-info" },
 	{ "Xen vcpu_info", guest_idle, 0, has_xen, prepare_xen,
-	  enable_vcpu_info, act_clock, true },
+	  enable_vcpu_info, act_clock, true, .path = "xen-vcpu-info" },
 	{ "Xen vcpu_time_info", guest_idle, 0, has_xen, prepare_xen,
-	  enable_vcpu_time, act_clock, true },
+	  enable_vcpu_time, act_clock, true, .path = "xen-vcpu-time-info" },
 	{ "Xen runstate", guest_idle, 0, has_xen, prepare_xen,
-	  enable_runstate, NULL, true },
+	  enable_runstate, NULL, true, .path = "xen-runstate" },
 };
 
 /* ---- One feature on one page ---- */
@@ -598,7 +693,12 @@ static void test_protected_later(const struct pv_case *c, u64 attrs)
 	enable(&p);
 	set_attributes(&p, attrs);
 	memset(prot_mem_hva(&p.mem, PV_GPA), c->zero ? 0 : JUNK, PG);
+	if (traced)
+		trace_write("trace", "");
 	go_on_for_a_while(&p);
+	TEST_ASSERT(!traced || trace_names(PV_GPA, c->path) == !!c->path,
+		    "%s: KVM should say that it was refused %s", c->name,
+		    c->path);
 	TEST_ASSERT(is_unchanged(&p),
 		    "%s: KVM should not write any more once the page has %#lx",
 		    c->name, attrs);
@@ -639,6 +739,7 @@ int main(int argc, char *argv[])
 
 	TEST_REQUIRE_PROTECTIONS();
 
+	trace_start();
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		if (!strstr(cases[i].name, part))
 			continue;
@@ -647,5 +748,6 @@ int main(int argc, char *argv[])
 		else
 			test_case(&cases[i]);
 	}
+	trace_stop();
 	return 0;
 }
