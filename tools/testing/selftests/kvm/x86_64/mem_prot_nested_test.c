@@ -11,6 +11,11 @@
  * GFN without memslot as well.  The state that SMM saves and restores is no
  * exception.
  */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
@@ -52,6 +57,8 @@ enum request {
 	LIFT,		/* until now */
 	WITHHOLD,	/* L2 cannot go on; protection is lifted afterwards */
 	SAVE_STATE,	/* L1's state cannot be saved; the same */
+	HALT,		/* L2 halts, is refused the page, and goes on */
+	HALT_LOWER,	/* L2 halts until the VMM has lowered its priority */
 };
 
 static bool forced;	/* KVM can be told to emulate */
@@ -325,6 +332,15 @@ static void l1_svm_iopm(u64 npt)
 	GUEST_DONE();
 }
 
+/* Nothing can come of it: what is there is no VMCB. */
+static void l1_svm_device(u64 npt)
+{
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
+	wrmsr(MSR_VM_HSAVE_PA, SAVE);
+	kvm_asm_safe("vmrun", "a"(UNBACKED));
+	GUEST_DONE();
+}
+
 /* ---- VMX ---- */
 
 static void l2_vmx_access(void)
@@ -447,14 +463,84 @@ static void l2_vmx_tpr(void)
 	vmcall();
 }
 
-static void l1_vmx_tpr(struct vmx_pages *vmx)
+static void use_vapic(void)
 {
 	memset((void *)VAPIC, 0, PG);
-	start_vmx(vmx, l2_vmx_tpr);
 	vmwrite(VIRTUAL_APIC_PAGE_ADDR, VAPIC);
 	vmwrite(TPR_THRESHOLD, 0);
 	vmwrite(CPU_BASED_VM_EXEC_CONTROL, vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
 		CPU_BASED_TPR_SHADOW);
+}
+
+static void l1_vmx_tpr(struct vmx_pages *vmx)
+{
+	start_vmx(vmx, l2_vmx_tpr);
+	use_vapic();
+	GUEST_ASSERT(!vmlaunch());
+	expect_vmcall();
+	GUEST_DONE();
+}
+
+/*
+ * L1 does not intercept HLT: the vCPU halts in L2, where KVM looks for what L2 has to
+ * be woken for.
+ */
+static void l2_vmx_halt(void)
+{
+	GUEST_SYNC_ARGS(HALT, VAPIC, NOTHING, 0, 0);
+	asm volatile("hlt" ::: "memory");
+	vmcall();
+}
+
+static void l1_vmx_halt(struct vmx_pages *vmx)
+{
+	start_vmx(vmx, l2_vmx_halt);
+	use_vapic();
+	GUEST_ASSERT(!vmlaunch());
+	expect_vmcall();
+	GUEST_DONE();
+}
+
+/*
+ * The same with virtual-interrupt delivery.  An interrupt waits that has too low a
+ * priority, which KVM finds in the page; while it may not, it wakes L2 to be safe.
+ */
+#define L2_VECTOR	0x31
+#define HIGH_PRIORITY	0xf0
+#define APIC_ISR	0x100
+
+static bool l2_interrupted;
+
+static void l2_irq_handler(struct ex_regs *regs)
+{
+	l2_interrupted = true;
+}
+
+static void l2_vmx_vid(void)
+{
+	asm volatile("sti" ::: "memory");
+	GUEST_SYNC_ARGS(HALT, VAPIC, NOTHING, 1, 0);
+	asm volatile("hlt" ::: "memory");
+	expect(READ_ONCE(l2_interrupted), false);
+	GUEST_SYNC_ARGS(HALT_LOWER, VAPIC, 0, 0, 0);
+	asm volatile("hlt" ::: "memory");
+	expect(READ_ONCE(l2_interrupted), true);
+	expect(peek(VAPIC + APIC_ISR + L2_VECTOR / 32 * 16),
+	       BIT(L2_VECTOR % 32));
+	vmcall();
+}
+
+static void l1_vmx_vid(struct vmx_pages *vmx)
+{
+	start_vmx(vmx, l2_vmx_vid);
+	use_vapic();
+	*(u32 *)(VAPIC + APIC_TASKPRI) = HIGH_PRIORITY;
+	*(u32 *)(VAPIC + APIC_IRR + L2_VECTOR / 32 * 16) = BIT(L2_VECTOR % 32);
+	vmwrite(GUEST_INTR_STATUS, L2_VECTOR);
+	vmwrite(PIN_BASED_VM_EXEC_CONTROL, vmreadz(PIN_BASED_VM_EXEC_CONTROL) |
+		PIN_BASED_EXT_INTR_MASK);
+	vmwrite(SECONDARY_VM_EXEC_CONTROL, vmreadz(SECONDARY_VM_EXEC_CONTROL) |
+		SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
 	GUEST_ASSERT(!vmlaunch());
 	expect_vmcall();
 	GUEST_DONE();
@@ -581,9 +667,75 @@ static void expect_save(int error)
 	free(state);
 }
 
+static void on_alarm(int signal)
+{
+}
+
+/* KVM_RUN has to be interrupted, as it waits for as long as the vCPU is halted. */
+static void run_interrupted(void)
+{
+	const struct itimerval soon = {
+		.it_interval.tv_usec = 50000, .it_value.tv_usec = 50000,
+	}, off = {};
+	struct sigaction action = { .sa_handler = on_alarm };
+	int ret;
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	ret = __vcpu_run(vcpu);
+	setitimer(ITIMER_REAL, &off, NULL);
+	TEST_ASSERT(ret == -1 && errno == EINTR,
+		    "L2 should halt, KVM_RUN returns %d with errno %d: %s", ret,
+		    errno, exit_story(vcpu->run));
+}
+
+static void run_to_halt(void)
+{
+	struct kvm_mp_state state;
+
+	do {
+		run_interrupted();
+		vcpu_mp_state_get(vcpu, &state);
+	} while (state.mp_state != KVM_MP_STATE_HALTED);
+}
+
+/* @pending: there is what KVM would have to wake L2 for, if it could look. */
+static void do_halt(u64 page, u64 attrs, bool pending)
+{
+	struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
+
+	run_to_halt();
+	vm_set_memory_attributes(vm, page, PG, attrs);
+	if (!pending) {
+		run_to_halt();
+		vcpu_mp_state_set(vcpu, &runnable);
+	}
+	vcpu_run_to_refusal(vcpu, page);
+	vcpu_run_to_refusal(vcpu, page);
+	vm_set_memory_attributes(vm, page, PG, 0);
+}
+
+static void do_halt_lower(u64 page)
+{
+	u8 *vapic = prot_mem_hva(&mem, page);
+
+	run_to_halt();
+	*(u32 *)(vapic + APIC_TASKPRI) = 0;
+	*(u32 *)(vapic + APIC_PROCPRI) = 0;
+}
+
 static void do_request(const struct ucall *uc)
 {
 	u64 page = uc->args[2], attrs = uc->args[3], flags = uc->args[4];
+
+	if (uc->args[1] == HALT) {
+		do_halt(page, attrs, flags);
+		return;
+	}
+	if (uc->args[1] == HALT_LOWER) {
+		do_halt_lower(page);
+		return;
+	}
 
 	if (uc->args[1] != LIFT) {
 		vm_set_memory_attributes(vm, page, PG, attrs);
@@ -676,6 +828,32 @@ static void test_vmcb_taken(void)
 	destroy_vm();
 }
 
+/* Memory of a device, of which the host has no struct page, as a VMCB. */
+#define DEVICE_HPA	0xe0000000ull
+
+static void test_vmcb_of_device(void)
+{
+	int fd = open("/dev/mem", O_RDWR);
+	void *device = MAP_FAILED;
+
+	if (fd >= 0)
+		device = mmap(NULL, PG, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			      DEVICE_HPA);
+	if (device == MAP_FAILED) {
+		pr_info("SVM: no device to have as a VMCB\n");
+		return;
+	}
+
+	pr_info("SVM: a device as VMCB\n");
+	create_vm(l1_svm_device);
+	vm_set_user_memory_region(vm, SLOT + 1, 0, UNBACKED, PG, device);
+	vm_set_memory_attributes(vm, UNBACKED, PG, NX);
+	vcpu_run_to_done(vcpu);
+	destroy_vm();
+	munmap(device, PG);
+	close(fd);
+}
+
 static void link_ept_alias(struct vmx_pages *vmx)
 {
 	u64 *root = vmx->eptp_hva;
@@ -698,9 +876,19 @@ static void test_vmx(const char *what, void *l1, bool ept)
 		nested_map(vmx, vm, MEM_GPA, MEM_GPA, MEM_SIZE);
 		link_ept_alias(vmx);
 	}
+	vm_install_exception_handler(vm, L2_VECTOR, l2_irq_handler);
+	/* Bochs 2.7 delivers what RVI is after, and not before the delivery. */
+	vm_install_exception_handler(vm, 0, l2_irq_handler);
 	vcpu_args_set(vcpu, 1, vmx_gva);
 	run_guests();
 	destroy_vm();
+}
+
+static bool has_vid(void)
+{
+	u64 ctls = kvm_get_feature_msr(MSR_IA32_VMX_PROCBASED_CTLS2);
+
+	return ctls >> 32 & SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY;
 }
 
 static void test_evmcs(void)
@@ -739,7 +927,7 @@ static void guest_smi(void)
 	GUEST_DONE();
 }
 
-static struct prot_mem enter_smm(u64 attrs)
+static struct prot_mem smi_begins(u64 attrs)
 {
 	struct prot_mem smram;
 
@@ -749,11 +937,23 @@ static struct prot_mem enter_smm(u64 attrs)
 	memcpy(smram.hva + 0x8000, smi_handler, sizeof(smi_handler));
 	vcpu_set_msr(vcpu, MSR_IA32_SMBASE, SMRAM_GPA);
 	vm_set_memory_attributes(vm, SMRAM_STATE, PG, attrs);
-	vcpu_run(vcpu);
+	return smram;
+}
+
+static void expect_smi_handler(void)
+{
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO &&
 		    vcpu->run->io.port == PORT_SMM,
 		    "The SMI handler should run, exit: %s",
 		    exit_story(vcpu->run));
+}
+
+static struct prot_mem enter_smm(void)
+{
+	struct prot_mem smram = smi_begins(0);
+
+	vcpu_run(vcpu);
+	expect_smi_handler();
 	return smram;
 }
 
@@ -763,20 +963,27 @@ static void leave_smm(struct prot_mem *smram)
 	prot_mem_destroy(smram);
 }
 
-/* As where there is no memory, the state is lost. */
+/* As where there is no memory, the state is lost, or with later kernels, the VM is. */
 static void test_smm_entry(u64 attrs)
 {
-	struct prot_mem smram = enter_smm(attrs);
+	struct prot_mem smram = smi_begins(attrs);
+	int ret = _vcpu_run(vcpu);
 
+	if (!ret)
+		expect_smi_handler();
+	else
+		TEST_ASSERT(errno == EIO, KVM_IOCTL_ERROR(KVM_RUN, ret));
 	TEST_ASSERT(mem_is_filled(smram.hva + 0xf000, 0, PG),
 		    "The state should not be saved to a protected page");
-	leave_smm(&smram);
+	/* What is dead cannot be taken apart. */
+	if (!ret)
+		leave_smm(&smram);
 }
 
 /* RSM is an instruction, which starts over. */
 static void test_smm_exit(void)
 {
-	struct prot_mem smram = enter_smm(0);
+	struct prot_mem smram = enter_smm();
 
 	TEST_ASSERT(!mem_is_filled(smram.hva + 0xf000, 0, PG),
 		    "The state should be saved");
@@ -805,6 +1012,7 @@ static void test_all_svm(void)
 	test_svm("accesses of L2", l1_svm_access, false);
 	test_svm("VMCB", l1_svm_vmcb, false);
 	test_vmcb_taken();
+	test_vmcb_of_device();
 	test_svm("MSR permission map", l1_svm_msrpm, false);
 	test_svm("I/O permission map", l1_svm_iopm, false);
 	if (!kvm_cpu_has(X86_FEATURE_NPT))
@@ -820,6 +1028,12 @@ static void test_all_vmx(void)
 	test_vmx("MSR bitmap", l1_vmx_msr_bitmap, false);
 	test_vmx("I/O bitmaps", l1_vmx_io_bitmaps, false);
 	test_vmx("virtual-APIC page", l1_vmx_tpr, false);
+	test_vmx("L2 that halts", l1_vmx_halt, false);
+	if (has_vid())
+		test_vmx("L2 that halts with virtual-interrupt delivery",
+			 l1_vmx_vid, false);
+	else
+		pr_info("VMX: no virtual-interrupt delivery\n");
 	test_vmx("APIC-access page", l1_vmx_apic_access, false);
 	test_evmcs();
 	if (get_kvm_intel_param_bool("ept")) {
