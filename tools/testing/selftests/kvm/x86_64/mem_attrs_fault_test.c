@@ -13,6 +13,8 @@
  * Churn: attributes belong to GFNs.  They hold for a memslot that is created
  * after them, and survive its deletion, re-creation and replacement.
  */
+#include <sys/mman.h>
+
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
@@ -500,6 +502,25 @@ static void pre_fault(struct kvm_vcpu *vcpu, u64 gpa, u64 size)
 	}
 }
 
+/* An argument that cannot be read, and one that says nothing of how far it got. */
+static void expect_pre_fault_efault(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pre_fault_memory *args;
+
+	args = mmap(NULL, PG, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(args != MAP_FAILED, "mmap() should succeed");
+	*args = (typeof(*args)) { .gpa = SLOT_GPA, .size = PG };
+	mprotect(args, PG, PROT_READ);
+	TEST_ASSERT(__vcpu_ioctl(vcpu, KVM_PRE_FAULT_MEMORY, args) == -1 &&
+		    errno == EFAULT,
+		    "An unwritable argument should be EFAULT, errno: %i", errno);
+	munmap(args, PG);
+	TEST_ASSERT(__vcpu_ioctl(vcpu, KVM_PRE_FAULT_MEMORY, args) == -1 &&
+		    errno == EFAULT,
+		    "An unreadable argument should be EFAULT, errno: %i", errno);
+}
+
 static void test_pre_fault(void)
 {
 	struct kvm_pre_fault_memory args = { .gpa = SLOT_GPA, .size = PG };
@@ -526,6 +547,7 @@ static void test_pre_fault(void)
 			    "Flag %i should be EINVAL, rc: %i errno: %i", i,
 			    ret, errno);
 	}
+	expect_pre_fault_efault(vcpu);
 
 	/* Half private, half shared, and on over the end of the memslot. */
 	vm_set_private(vm, BAD_GPA, SLOT_SIZE / 2);

@@ -15,9 +15,11 @@
 #include <linux/falloc.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "test_util.h"
 #include "kvm_util.h"
@@ -258,6 +260,8 @@ static void test_changes(void)
 	struct kvm_vm *vm = vm_create_barebones();
 
 	expect_stat(vm, "mem_attrs_extents", 0);
+	expect_text(vm_file(vm, "mem_attrs"), "");
+	expect_text(vm_file(vm, "mem_attrs_maps"), "");
 	events_clear();
 
 	vm_set_memory_attributes(vm, 0x100 * PG, 16 * PG, NW);
@@ -302,6 +306,60 @@ static void test_changes(void)
 	expect_stat(vm, "mem_attrs_extents", 0);
 	expect_stat(vm, "mem_attrs_nodes", 0);
 	expect_text(vm_file(vm, "mem_attrs"), "");
+
+	vm_set_memory_attributes(vm, 0, PG, NOTHING);
+	expect_text(vm_file(vm, "mem_attrs"),
+		    "0x0000000000000000 0x0000000000000fff 4096 --- shared\n");
+	kvm_vm_free(vm);
+}
+
+/*
+ * Pages 0 to @nr - 1 are all that the tree of the store has, as it branches by 64.  If
+ * they come to be one extent, the tree needs a level more to hold it: whether they
+ * will is found out beforehand.  @first and @last are set first, then what @middle
+ * has, of all pages or of those in between.
+ */
+static void fill_tree(struct kvm_vm *vm, u64 nr, bool all, const u64 attrs[3],
+		      u64 extents)
+{
+	u64 first = attrs[0], middle = attrs[1], last = attrs[2];
+
+	vm_set_memory_attributes(vm, 0, PG, first);
+	vm_set_memory_attributes(vm, (nr - 1) * PG, PG, last);
+	/* Or there would be nothing to change. */
+	vm_set_memory_attributes(vm, nr / 2 * PG, PG, middle ^ NX);
+	if (all)
+		vm_set_memory_attributes(vm, 0, nr * PG, middle);
+	else
+		vm_set_memory_attributes(vm, PG, (nr - 2) * PG, middle);
+
+	expect_stat(vm, "mem_attrs_extents", extents);
+	ASSERT_EQ(vm_get_memory_attributes(vm, 0), all ? middle : first);
+	ASSERT_EQ(vm_get_memory_attributes(vm, PG), middle);
+	ASSERT_EQ(vm_get_memory_attributes(vm, (nr - 2) * PG), middle);
+	ASSERT_EQ(vm_get_memory_attributes(vm, (nr - 1) * PG),
+		  all ? middle : last);
+	ASSERT_EQ(vm_get_memory_attributes(vm, nr * PG), 0);
+
+	vm_set_memory_attributes(vm, 0, 2 * nr * PG, 0);
+	expect_stat(vm, "mem_attrs_extents", 0);
+	expect_stat(vm, "mem_attrs_nodes", 0);
+}
+
+static void test_full_tree(void)
+{
+	struct kvm_vm *vm = vm_create_barebones();
+	u64 nr;
+
+	for (nr = 64; nr <= 64 * 64 * 64; nr *= 64) {
+		fill_tree(vm, nr, false, (u64[]){ NW, NW, NW }, 1);
+		fill_tree(vm, nr, true, (u64[]){ NW, NW, NW }, 1);
+		fill_tree(vm, nr, true, (u64[]){ NX, NW, NX }, 1);
+		fill_tree(vm, nr, true, (u64[]){ NW, 0, NW }, 0);
+		fill_tree(vm, nr, false, (u64[]){ NW, 0, NW }, 2);
+		fill_tree(vm, nr, false, (u64[]){ NX, NW, NW }, 2);
+		fill_tree(vm, nr, false, (u64[]){ NW, NW, NX }, 2);
+	}
 	kvm_vm_free(vm);
 }
 
@@ -487,6 +545,13 @@ static int take_page_away(u8 *page)
 	return uffd;
 }
 
+/* Has to wait until KVM no longer has the page mapped. */
+static void *forbid_write(void *vm)
+{
+	vm_set_memory_attributes(vm, PROT_GPA, PG, NW);
+	return NULL;
+}
+
 static void *run_to_done(void *vcpu)
 {
 	vcpu_run_to_done(vcpu);
@@ -500,7 +565,7 @@ static void test_maps(void)
 	struct uffd_msg msg;
 	struct prot_mem m;
 	struct kvm_vm *vm;
-	pthread_t thread;
+	pthread_t thread, setter;
 	int uffd;
 
 	/* Nested VMX has pages mapped only while L2 runs, or not for long. */
@@ -519,10 +584,19 @@ static void test_maps(void)
 	expect_text(vm_file(vm, "mem_attrs_maps"),
 		    form("0x%016llx shared\n", PROT_GPA));
 
+	/* Only changes of that page wait. */
+	vm_set_memory_attributes(vm, MEM_GPA, PG, NX);
+	vm_set_memory_attributes(vm, PROT_GPA + PG, PG, NX);
+	pthread_create(&setter, NULL, forbid_write, vm);
+	usleep(50000);
+	expect_stat(vm, "mem_attrs_sets", 3);
+
 	zero.range.start = (u64)prot_mem_hva(&m, PROT_GPA);
 	TEST_ASSERT(!ioctl(uffd, UFFDIO_ZEROPAGE, &zero),
 		    "The page should be missing, errno: %i", errno);
 	pthread_join(thread, NULL);
+	pthread_join(setter, NULL);
+	expect_stat(vm, "mem_attrs_sets", 4);
 	expect_text(vm_file(vm, "mem_attrs_maps"), "");
 	close(uffd);
 	destroy_with_mem(vm, &m);
@@ -573,6 +647,16 @@ static void expect_fdinfo(int fd, const char *line)
 		    line, text);
 }
 
+/* As in /proc/PID/fd and /proc/PID/maps. */
+static void expect_name(int fd, const char *name)
+{
+	char is[64] = {};
+
+	TEST_ASSERT(readlink(form("/proc/self/fd/%d", fd), is,
+			     sizeof(is) - 1) > 0 && !strcmp(is, name),
+		    "It should be called %s, not %s", name, is);
+}
+
 static unsigned long ino_of(int fd)
 {
 	struct stat st;
@@ -604,6 +688,7 @@ static void test_memfd_small(struct kvm_vm *vm)
 	expect_events("kvm_gmem_alloc", form("ino %lu index 0x1 order 0", ino),
 		      form("ino %lu index 0x2 order 0", ino));
 	expect_stat(vm, "gmem_pages_4k", 2);
+	expect_name(fd, "anon_inode:[kvm-gmem]");
 	expect_fdinfo(fd, "gmem-size:\t16384\ngmem-flags:\t0x0\n"
 			  "gmem-allocated:\t8192\ngmem-huge:\t0\n"
 			  "gmem-holes:\t0\ngmem-bindings:\t0\n");
@@ -704,6 +789,11 @@ static void test_memfd(void)
 		return;
 	}
 
+	if (!memfd_is_ours()) {
+		pr_info("guest_memfd is mainline's: no statistics of it\n");
+		return;
+	}
+
 	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
 	vm_enable_memfd_flags(vm, KVM_GUEST_MEMFD_HUGE_PAGES);
 	test_memfd_small(vm);
@@ -784,6 +874,28 @@ static u64 read_list(struct kvm_vm *vm)
 	return nr;
 }
 
+/*
+ * Changes that have many extents to look at, from one end or from both, and that may
+ * leave so many that they are counted only when the statistic is read.
+ */
+static void change_long_list(struct kvm_vm *vm, u64 nr)
+{
+	const u64 size = 2 * nr * PG;
+
+	TEST_ASSERT(!update(vm, MEM_GPA, size, 0, NX), "errno: %i", errno);
+	expect_stat(vm, "mem_attrs_extents", nr);
+	TEST_ASSERT(!update(vm, MEM_GPA, size, NX, 0), "errno: %i", errno);
+	expect_stat(vm, "mem_attrs_extents", 2 * nr);
+	TEST_ASSERT(!update(vm, MEM_GPA + PG, size - PG, 0, NX), "errno: %i",
+		    errno);
+	expect_stat(vm, "mem_attrs_extents", nr);
+	ASSERT_EQ(vm_get_memory_attributes(vm, MEM_GPA), NW | NX);
+	/* Only the first page changes. */
+	TEST_ASSERT(!update(vm, MEM_GPA, size, 0, NX), "errno: %i", errno);
+	expect_stat(vm, "mem_attrs_extents", nr);
+	ASSERT_EQ(vm_get_memory_attributes(vm, MEM_GPA), NW);
+}
+
 static void test_long_list(u64 nr)
 {
 	struct kvm_vm *vm = vm_create_barebones();
@@ -793,6 +905,7 @@ static void test_long_list(u64 nr)
 
 	write_text(INSTANCE "/events/enable", "0");
 	fragment(vm, nr);
+	change_long_list(vm, nr);
 	lines = read_list(vm);
 	TEST_ASSERT(lines == nr, "%lu extents should be as many lines, not %lu",
 		    nr, lines);
@@ -814,6 +927,115 @@ static void test_long_list(u64 nr)
 	kvm_vm_free(vm);
 }
 
+/* ---- The process is killed in the midst of long calls ---- */
+
+#define KILLED_EXTENTS	4096
+#define KILLED_ROUNDS	12
+
+static void *killed_updates(void *arg)
+{
+	struct kvm_memory_attributes_update *u = calloc(UPDATES, sizeof(*u));
+	struct kvm_update_memory_attributes args = {
+		.updates = (u64)u, .nr_updates = UPDATES,
+	};
+	struct kvm_vm *vm = arg;
+	u64 i;
+
+	for (i = 0; i < UPDATES; i++)
+		u[i] = (typeof(*u)) {
+			.address = MEM_GPA + 2 * (i % KILLED_EXTENTS) * PG,
+			.size = PG,
+			.set = i / KILLED_EXTENTS % 2 ? NX : 0,
+			.clear = i / KILLED_EXTENTS % 2 ? 0 : NX,
+		};
+	for (;;) {
+		args.done = 0;
+		__vm_ioctl(vm, KVM_UPDATE_MEMORY_ATTRIBUTES, &args);
+	}
+	return NULL;
+}
+
+/* Looks at all of them, and finds nothing to do. */
+static void *killed_update_of_nothing(void *arg)
+{
+	struct kvm_vm *vm = arg;
+
+	for (;;)
+		update(vm, MEM_GPA, 2 * KILLED_EXTENTS * PG, 0, NR);
+	return NULL;
+}
+
+static void *killed_get(void *arg)
+{
+	struct kvm_memory_attributes_extent *e;
+	struct kvm_get_memory_attributes get;
+	struct kvm_vm *vm = arg;
+
+	e = calloc(2 * KILLED_EXTENTS, sizeof(*e));
+	for (;;) {
+		get = (typeof(get)) {
+			.address = MEM_GPA,
+			.size = 2 * KILLED_EXTENTS * PG,
+			.extents = (u64)e,
+			.nr_extents = 2 * KILLED_EXTENTS,
+		};
+		__vm_ioctl(vm, KVM_GET_MEMORY_ATTRIBUTES, &get);
+	}
+	return NULL;
+}
+
+static void *killed_reading(void *arg)
+{
+	static char buffer[0x10000];
+	struct kvm_vm *vm = arg;
+	const char *path = vm_file(vm, "mem_attrs");
+	int fd;
+
+	for (;;) {
+		fd = open(path, O_RDONLY);
+		while (read(fd, buffer, sizeof(buffer)) > 0)
+			;
+		close(fd);
+	}
+	return NULL;
+}
+
+static void busy_child(void)
+{
+	static void *(* const calls[])(void *arg) = {
+		killed_updates, killed_update_of_nothing, killed_get,
+		killed_reading,
+	};
+	struct kvm_vm *vm = vm_create_barebones();
+	pthread_t thread;
+	int i;
+
+	fragment(vm, KILLED_EXTENTS);
+	for (i = 0; i < ARRAY_SIZE(calls); i++)
+		pthread_create(&thread, NULL, calls[i], vm);
+	for (;;)
+		vm_stat(vm, "mem_attrs_extents");
+}
+
+/* A call that is killed ends soon: waitpid() would hang, or take very long. */
+static void test_killed(void)
+{
+	int i, status;
+	pid_t pid;
+
+	for (i = 0; i < KILLED_ROUNDS; i++) {
+		pid = fork();
+		if (!pid)
+			busy_child();
+		/* Some are not even ready by then. */
+		usleep(20000 * (i + 1));
+		TEST_ASSERT(!kill(pid, SIGKILL) &&
+			    waitpid(pid, &status, 0) == pid &&
+			    WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+			    "The child should be killed, status: %#x", status);
+	}
+}
+
 int main(int argc, char *argv[])
 {
 	int nr = 20000;
@@ -828,6 +1050,7 @@ int main(int argc, char *argv[])
 	text = malloc(TEXT_SIZE);
 	events_start();
 	test_changes();
+	test_full_tree();
 	test_exit_hardware();
 	test_exit_emulator();
 	test_exit_page_walk();
@@ -836,6 +1059,7 @@ int main(int argc, char *argv[])
 	test_refused();
 	test_memfd();
 	test_long_list(nr);
+	test_killed();
 	events_stop();
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 
 #include "test_util.h"
@@ -163,6 +164,40 @@ static void test_get_refuses(struct kvm_vm *vm)
 	expect_get(vm, get, EFAULT, "an unwritable array");
 	TEST_ASSERT(ioctl(vm->fd, KVM_GET_MEMORY_ATTRIBUTES, 8) == -1 &&
 		    errno == EFAULT, "An unreadable argument should be EFAULT");
+}
+
+/*
+ * An argument that KVM can read but not write to: what was asked for has been done,
+ * only how far it got cannot be told.
+ */
+static void test_unwritable_argument(struct kvm_vm *vm)
+{
+	struct kvm_memory_attributes_update u = { PG, PG, MEM_ATTR_PRIVATE, 0 };
+	struct kvm_memory_attributes_extent e = {};
+	struct kvm_update_memory_attributes *update;
+	struct kvm_get_memory_attributes *get;
+	void *page = mmap(NULL, PG, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	TEST_ASSERT(page != MAP_FAILED, "mmap() should succeed");
+	update = page;
+	*update = (typeof(*update)) { .updates = (u64)&u, .nr_updates = 1 };
+	get = page + PG / 2;
+	*get = (typeof(*get)) {
+		.address = PG, .size = PG, .extents = (u64)&e, .nr_extents = 1,
+	};
+	TEST_ASSERT(!mprotect(page, PG, PROT_READ), "mprotect() should succeed");
+
+	TEST_ASSERT(__vm_ioctl(vm, KVM_UPDATE_MEMORY_ATTRIBUTES, update) == -1 &&
+		    errno == EFAULT, "UPDATE should be EFAULT, errno: %i", errno);
+	TEST_ASSERT(__vm_ioctl(vm, KVM_GET_MEMORY_ATTRIBUTES, get) == -1 &&
+		    errno == EFAULT, "GET should be EFAULT, errno: %i", errno);
+	ASSERT_EQ(e.attributes, MEM_ATTR_PRIVATE);
+	TEST_ASSERT(ioctl(vm->fd, KVM_GET_SUPPORTED_MEMORY_ATTRIBUTES, page) == -1 &&
+		    errno == EFAULT, "GET_SUPPORTED should be EFAULT, errno: %i",
+		    errno);
+	munmap(page, PG);
+	vm_set_shared(vm, 0, TOP);
 }
 
 static void test_get_whole_space(struct kvm_vm *vm)
@@ -537,6 +572,7 @@ int main(int argc, char *argv[])
 	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
 
 	test_get_refuses(vm);
+	test_unwritable_argument(vm);
 	test_get_whole_space(vm);
 	test_get_exact_room(vm);
 	test_get_random(vm);

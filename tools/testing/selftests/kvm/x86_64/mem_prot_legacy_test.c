@@ -53,7 +53,7 @@
 
 /* ---- The guest ---- */
 
-enum insn { CR0, CR3, CR4, JMP, CALL, IRET, INT, DIVIDE, IN, FORCED_IN };
+enum insn { CR0, CR3, CR4, JMP, CALL, IRET, INT, DIVIDE, IN, FORCED_IN, INS };
 
 static const struct {
 	u8 bytes[7];
@@ -68,6 +68,7 @@ static const struct {
 	[INT] = { { 0xcd, VECTOR }, 2 },
 	[DIVIDE] = { { 0xf7, 0xf3 }, 2 },	/* div %ebx, which is 0 */
 	[IN] = { { 0xe4, IN_PORT }, 2 },
+	[INS] = { { 0x6c }, 1 },
 	[FORCED_IN] = { { 0x0f, 0x0b, 'k', 'v', 'm', 0xe4, IN_PORT }, 7 },
 };
 
@@ -504,6 +505,40 @@ static void test_io(const char *name, enum insn insn)
 	end();
 }
 
+/* A device must not be asked for what cannot be stored. */
+#define INS_PAGE	PAGE(8)		/* its last byte: the counter is next to it */
+
+static void start_ins(void)
+{
+	struct kvm_regs regs;
+
+	start_io(INS);
+	vcpu_regs_get(vcpu, &regs);
+	regs.rdx = IN_PORT;
+	regs.rdi = DATA - 1;
+	vcpu_regs_set(vcpu, &regs);
+}
+
+static void test_ins(void)
+{
+	static struct state before, after;
+
+	if (!begin("INS by a user's code"))
+		return;
+
+	start_ins();
+	take_state(&before);
+	protect(INS_PAGE, NW);
+	expect_refusal(INS_PAGE, EXIT_W);
+	take_state(&after);
+	assert_same_state(&before, &after);
+	expect_refusal(INS_PAGE, EXIT_W);
+	protect(INS_PAGE, NX);
+	expect_in();
+	protect(INS_PAGE, 0);
+	end();
+}
+
 /* ---- Task switches ---- */
 
 static void start_switch(enum insn insn)
@@ -641,6 +676,7 @@ int main(int argc, char *argv[])
 	test_io("I/O bitmap", IN);
 	if (enable_forced_emulation())
 		test_io("I/O bitmap, emulated", FORCED_IN);
+	test_ins();
 
 	/* QEMU's task switches are no VM-Exits. */
 	if (is_tcg()) {

@@ -266,8 +266,10 @@ static void expect_errno(int r, int expected, const char *what)
 
 static void test_commands(void)
 {
+	static const char long_command[64] = "detach and then go on for a while";
 	struct machine m;
 	int tracker, null;
+	char c;
 
 	start(&m);
 	tracker = tracker_open();
@@ -286,6 +288,14 @@ static void test_commands(void)
 		     "Attaching to no file");
 	expect_errno(__tracker_command(tracker, "trace", 0), EINVAL,
 		     "An unknown command");
+	expect_errno(write(tracker, "attach", 6) == 6 ? 0 : errno, EINVAL,
+		     "A command without its argument");
+	expect_errno(write(tracker, long_command, sizeof(long_command)) > 0 ?
+		     0 : errno, EINVAL, "A command that is too long");
+	expect_errno(write(tracker, (void *)8, 8) > 0 ? 0 : errno, EFAULT,
+		     "A command that cannot be read");
+	expect_errno(read(tracker, &c, 1) >= 0 ? 0 : errno, ENOTCONN,
+		     "Reading while detached");
 
 	tracker_command(tracker, "attach", m.vm->fd);
 	expect_errno(__tracker_command(tracker, "attach", m.vm->fd), EBUSY,

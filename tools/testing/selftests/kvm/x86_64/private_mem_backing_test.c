@@ -145,6 +145,10 @@ static void destroy_vm(struct kvm_vm *vm, struct private_slot *s)
 static void test_flags(void)
 {
 	u64 supported = kvm_check_cap(KVM_CAP_GUEST_MEMFD_BACKING_FLAGS);
+	struct kvm_enable_cap bad = {
+		.cap = KVM_CAP_GUEST_MEMFD_BACKING_FLAGS,
+		.flags = 1,
+	};
 	struct kvm_vm *vm;
 	u64 flag;
 	int fd;
@@ -162,6 +166,9 @@ static void test_flags(void)
 	kvm_vm_free(vm);
 
 	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
+	TEST_ASSERT(__vm_ioctl(vm, KVM_ENABLE_CAP, &bad) == -1 &&
+		    errno == EINVAL,
+		    "Flags of KVM_ENABLE_CAP itself should be EINVAL");
 	for (flag = 1; flag; flag <<= 1) {
 		fd = __vm_create_guest_memfd(vm, PG_SIZE_2M, flag);
 		TEST_ASSERT(fd == -1 && errno == EINVAL,
@@ -319,6 +326,25 @@ static void test_small(void)
 	expect_allocated(fd, PG_SIZE_2M + PG, "within the first 2 MiB");
 	expect_owned(1, 1, "one of each");
 	close(fd);
+	destroy_vm(vm, &s);
+}
+
+/* Guests map pages without a reference: they have to stay where they are. */
+static void test_compaction(u64 flags)
+{
+	struct private_slot s;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	FILE *file;
+
+	vm = create_vm(&vcpu, &s, flags);
+	guest_write(vcpu, SLOT_GPA, SLOT_SIZE);
+	file = fopen("/proc/sys/vm/compact_memory", "w");
+	if (file)
+		TEST_ASSERT(fputs("1", file) >= 0 && !fclose(file),
+			    "Memory should be compacted, errno: %i", errno);
+	guest_check(vcpu, SLOT_GPA, SLOT_SIZE, 0);
+	expect_allocated(s.memfd, SLOT_SIZE, "after compaction");
 	destroy_vm(vm, &s);
 }
 
@@ -499,6 +525,7 @@ static void test_prepare_fails(void)
 int main(int argc, char *argv[])
 {
 	TEST_REQUIRE_PROTECTED_VM();
+	__TEST_REQUIRE(memfd_is_ours(), "guest_memfd is mainline's");
 
 	test_flags();
 	test_huge(KVM_GUEST_MEMFD_HUGE_PAGES);
@@ -506,6 +533,8 @@ int main(int argc, char *argv[])
 	    KVM_GUEST_MEMFD_NO_DIRECT_MAP)
 		test_huge(FLAGS);
 	test_small();
+	test_compaction(0);
+	test_compaction(KVM_GUEST_MEMFD_HUGE_PAGES);
 	test_misaligned();
 	test_long_hole();
 	test_many_slots();

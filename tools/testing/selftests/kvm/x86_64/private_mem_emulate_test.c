@@ -334,6 +334,38 @@ static void guest_forced_cmpxchg(void)
 		     : "=a"(rax) : "r"(P0), "r"(0x22), "a"(0x11)
 		     : "memory", "cc");
 	expect(peek(P0), 0xfedcba9811111122ull);
+	asm volatile(FEP "lock cmpxchgw %w2, (%1)"
+		     : "=a"(rax) : "r"(P0), "r"(0x3333), "a"(0x1122)
+		     : "memory", "cc");
+	expect(peek(P0), 0xfedcba9811113333ull);
+	GUEST_DONE();
+}
+
+/* The same in a page that is shared. */
+static void guest_forced_cmpxchg_shared(void)
+{
+	u64 rax;
+
+	poke(SHARED, WORD);
+	asm volatile(FEP "lock cmpxchgl %k2, (%1)"
+		     : "=a"(rax) : "r"(SHARED), "r"(0x11111111), "a"((u32)WORD)
+		     : "memory", "cc");
+	expect(peek(SHARED), 0x0123456711111111ull);
+	asm volatile(FEP "lock cmpxchgw %w2, (%1)"
+		     : "=a"(rax) : "r"(SHARED), "r"(0x2222), "a"(0x1111)
+		     : "memory", "cc");
+	expect(peek(SHARED), 0x0123456711112222ull);
+
+	/* These fail. */
+	asm volatile(FEP "lock cmpxchgl %k2, (%1)"
+		     : "=a"(rax) : "r"(SHARED), "r"(5), "a"(4)
+		     : "memory", "cc");
+	expect((u32)rax, 0x11112222);
+	asm volatile(FEP "lock cmpxchgw %w2, (%1)"
+		     : "=a"(rax) : "r"(SHARED), "r"(5), "a"(4)
+		     : "memory", "cc");
+	expect((u16)rax, 0x2222);
+	expect(peek(SHARED), 0x0123456711112222ull);
 	GUEST_DONE();
 }
 
@@ -451,6 +483,43 @@ static void guest_forced_stack(void)
 	GUEST_DONE();
 }
 
+/* The opcode that pushes from memory: from a register, and a far call. */
+static void guest_forced_stack_group(void)
+{
+	u64 rsp, back;
+
+	asm volatile("mov %%rsp, %0; mov %1, %%rsp\n"
+		     FEP ".byte 0xff, 0xf0\n"	/* push %rax */
+		     "mov %0, %%rsp"
+		     : "=&r"(rsp) : "r"(P0 + 64), "a"(WORD) : "memory");
+	expect(peek(P0 + 56), WORD);
+
+	asm volatile("mov %%rsp, %0; mov %2, %%rsp\n"
+		     "lea 1f(%%rip), %1; mov %k1, (%3); mov %%cs, 4(%3)\n"
+		     FEP "lcall *(%3)\n"
+		     "1: mov %0, %%rsp"
+		     : "=&r"(rsp), "=&r"(back) : "r"(P0 + 64), "r"(P1)
+		     : "memory");
+	expect(*(u32 *)(P0 + 60), *(u16 *)(P1 + 4));
+	expect(*(u32 *)(P0 + 56), (u32)back);
+	GUEST_DONE();
+}
+
+/* The source is not there: that comes first, whatever the stack is like. */
+static void guest_forced_push_fault(void)
+{
+	u64 value;
+
+	build_far_tables(P0, 0);
+	poke(P4, WORD);
+	poke(P3, peek(P3) & ~PTE_PRESENT_MASK);
+	asm volatile(FEP "pushq (%1); pop %0"
+		     : "=r"(value) : "r"(FAR_GVA) : "memory");
+	expect(value, WORD);
+	expect(pf_address, FAR_GVA);
+	GUEST_DONE();
+}
+
 static void guest_forced_sse(void)
 {
 	set_xmm(3, WORD);
@@ -503,12 +572,16 @@ static const struct emulate_case cases[] = {
 	{ "KVM_TRANSLATE", guest_translate, exit_translate },
 	{ "load and store", guest_forced_load_store, NULL, true },
 	{ "cmpxchg", guest_forced_cmpxchg, NULL, true },
+	{ "cmpxchg, shared", guest_forced_cmpxchg_shared, NULL, true },
 	{ "cmpxchg8b", guest_forced_cmpxchg8b, NULL, true },
 	{ "cmpxchg over a page edge", guest_forced_cmpxchg_split, NULL, true },
 	{ "read, modify, write", guest_forced_rmw, NULL, true },
 	{ "accesses over a page edge", guest_forced_split, NULL, true },
 	{ "string instructions", guest_forced_string, NULL, true },
 	{ "stack", guest_forced_stack, NULL, true },
+	{ "push of a register, far call", guest_forced_stack_group, NULL, true },
+	{ "push from a fault", guest_forced_push_fault, NULL, true,
+	  prepare_pf },
 	{ "SSE", guest_forced_sse, NULL, true },
 	{ "descriptor table", guest_forced_segment, NULL, true },
 };
