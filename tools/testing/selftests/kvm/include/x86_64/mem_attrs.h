@@ -8,7 +8,7 @@
 #ifndef SELFTEST_KVM_MEM_ATTRS_H
 #define SELFTEST_KVM_MEM_ATTRS_H
 
-#include "kvm_util_base.h"
+#include "kvm_util.h"
 #include "exit_story.h"
 
 #define MEM_ATTR_PRIVATE	KVM_MEMORY_ATTRIBUTE_PRIVATE
@@ -52,6 +52,15 @@ static inline struct kvm_vm *vm_create_protected(struct kvm_vcpu **vcpu,
 #define TEST_REQUIRE_PROTECTED_VM()						\
 	__TEST_REQUIRE(vm_type_is_supported(KVM_X86_SW_PROTECTED_VM),		\
 		       "KVM has no software-protected VMs here")
+
+/*
+ * Whether guest_memfd is this series' and not mainline's, to which a series for a
+ * kernel that has one leaves it: no flags, and other errors in places.
+ */
+static inline bool memfd_is_ours(void)
+{
+	return kvm_check_cap(KVM_CAP_GUEST_MEMFD_BACKING_FLAGS);
+}
 
 /* guest_memfd and memslots */
 static inline int __vm_create_guest_memfd(struct kvm_vm *vm, u64 size,
