@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help coverage models kernel modules deb qemu test-qemu tree series import rebase check test test-install races bench demo shell gdb bisect clean
 MAKEFLAGS += --no-print-directory
-export KDIR FORCE
+export KDIR FORCE BASE
 
 help: ## this text
 	@dev/help $(MAKEFILE_LIST)
