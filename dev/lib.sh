@@ -92,6 +92,16 @@ others_claims() {
 	done
 }
 
+# The text of kconfig fragments, each followed by what the base needs otherwise, if anything.
+fragments() { # NAME...
+	local name
+
+	for name; do
+		cat "$TOP/configs/$name.config"
+		[ ! -f "$TOP/configs/$BASE/$name.config" ] || cat "$TOP/configs/$BASE/$name.config"
+	done
+}
+
 compiler() { if command -v ccache >/dev/null; then echo "ccache gcc"; else echo gcc; fi; }
 
 # The version of Debian's kernel packages that the base pins: 6.1.N-N.
