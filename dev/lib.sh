@@ -92,6 +92,30 @@ others_claims() {
 	done
 }
 
+# The file of a list of tests: the base's own one, if it has one.
+test_list() { # NAME
+	local own=$TOP/vm/tests/$BASE/$1.list
+
+	if [ -f "$own" ]; then echo "$own"; else echo "$TOP/vm/tests/$1.list"; fi
+}
+
+test_lists() {
+	local list
+
+	for list in "$TOP"/vm/tests/*.list; do
+		test_list "$(basename "$list" .list)"
+	done
+}
+
+# The name of the list that has a test, or nothing.
+list_with() { # TEST
+	local list
+
+	# shellcheck disable=SC2016 # for awk to expand
+	list=$(test_lists | xargs -d'\n' awk -v name="$1" '$1 == name { print FILENAME; exit }')
+	[ -z "$list" ] || basename "$list" .list
+}
+
 # The text of kconfig fragments, each followed by what the base needs otherwise, if anything.
 fragments() { # NAME...
 	local name
