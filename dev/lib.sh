@@ -131,12 +131,17 @@ compiler() { if command -v ccache >/dev/null; then echo "ccache gcc"; else echo 
 # The version of Debian's kernel packages that the base pins: 6.1.N-N.
 base_version() { awk 'NR == 1 { print $2 }' "$PIN"; }
 
-# Debian's kernel of a flavour (amd64, rt-amd64, cloud-amd64) that the base's version was
-# built as: 6.1.0-NN-FLAVOUR, or nothing if apt does not know it (any more). The meta
-# packages name the newest only.
+# The packages of Debian's kernels of the base and a flavour (amd64, rt-amd64, cloud-amd64)
+# that apt knows: linux-image-6.1.0-NN-FLAVOUR, or linux-image-6.12.NN+debNN-FLAVOUR.
+debian_images() { # FLAVOUR
+	apt-cache search --names-only "^linux-image-${BASE//./\\.}\\.[0-9]+(-|\\+deb)[0-9]+-$1\$" |
+		cut -d' ' -f1 | sort -V
+}
+
+# That kernel that the base's version was built as, or nothing if apt does not know it (any
+# more). The meta packages name the newest only.
 debian_release() { # FLAVOUR
-	apt-cache search --names-only "^linux-image-6\\.1\\.0-[0-9]+-$1\$" | cut -d' ' -f1 |
-		xargs -r apt-cache madison | awk -F' *[|] *' \
+	debian_images "$1" | xargs -r apt-cache madison | awk -F' *[|] *' \
 		-v version="$(base_version)" '
 		$2 == version { sub(/^ *linux-image-/, "", $1); print $1; exit }'
 }
