@@ -126,6 +126,23 @@ fragments() { # NAME...
 	done
 }
 
+# From one version of a file to another, as hunks of a patch.
+hunks_between() { # PATH OLD NEW
+	local dir
+
+	dir=$(mktemp -d)
+	mkdir -p "$dir/a/$(dirname "$1")" "$dir/b/$(dirname "$1")"
+	cp -p "$2" "$dir/a/$1"
+	cp -p "$3" "$dir/b/$1"
+	printf '*.[ch] diff=cpp\n' >"$dir/attributes"
+	{
+		GIT_CONFIG_GLOBAL=/dev/null git -C "$dir" -c core.quotePath=false \
+			-c core.attributesFile="$dir/attributes" \
+			diff --no-index --no-prefix --no-renames "a/$1" "b/$1" || [ $? -eq 1 ]
+	} | sed '/^index [0-9a-f]*\.\./d'
+	rm -rf "$dir"
+}
+
 compiler() { if command -v ccache >/dev/null; then echo "ccache gcc"; else echo gcc; fi; }
 
 # The version of Debian's kernel packages that the base pins: 6.1.N-N.
