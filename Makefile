@@ -3,9 +3,9 @@
 # Every verb is a script in dev/ or vm/; this only names them.
 
 .DEFAULT_GOAL := help
-.PHONY: help coverage models kernel modules deb qemu test-qemu tree series import rebase check test test-install races bench demo shell gdb bisect clean
+.PHONY: help coverage models kernel modules deb qemu test-qemu tree series import merge rebase check test test-install races bench demo shell gdb bisect clean
 MAKEFLAGS += --no-print-directory
-export KDIR FORCE
+export KDIR FORCE BASE
 
 help: ## this text
 	@dev/help $(MAKEFILE_LIST)
@@ -28,13 +28,16 @@ series: ## write the series as mails for git am into build/series, and prove the
 import: ## take build/tree's commits back into patches/ and the new files
 	@dev/import
 
-rebase: ## move the series to another base: NEW=TARBALL (the installed one), then CONTINUE=1
+merge: ## with BASE=6.12: merge what has changed in the new files into what 6.12 has of them
+	@dev/merge
+
+rebase: ## move the series to another version of its base: NEW=TARBALL (the installed one), then CONTINUE=1
 	@dev/rebase $(if $(CONTINUE),--continue,$(NEW))
 
 check: ## what must hold of the repository itself, in seconds
 	@dev/check
 
-test: ## everything that must hold; T=NAME M=MACHINE: one selftest on one machine
+test: ## everything that must hold, and KVM built for 6.12; T=NAME M=MACHINE: one selftest on one machine
 	@dev/test $(if $(T),--one "$(T)" "$(M)")
 
 test-install: ## the packages on an emulated Debian 12 system: install, upgrade, other kernels, removal (a quarter of an hour)
