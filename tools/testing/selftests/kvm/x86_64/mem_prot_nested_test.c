@@ -614,13 +614,18 @@ static void resume_after_vmcall(void)
 	expect_vmcall();
 }
 
-static void l1_vmx_evmcs(struct vmx_pages *vmx)
+static void start_evmcs(struct vmx_pages *vmx, void *l2)
 {
 	vmx->enlightened_vmcs_gpa = EVMCS;
 	vmx->enlightened_vmcs = (void *)EVMCS;
 	enable_vp_assist(vmx->vp_assist_gpa, vmx->vp_assist);
 	memset((void *)EVMCS, 0, PG);
-	start_vmx(vmx, l2_vmx_evmcs);
+	start_vmx(vmx, l2);
+}
+
+static void l1_vmx_evmcs(struct vmx_pages *vmx)
+{
+	start_evmcs(vmx, l2_vmx_evmcs);
 	GUEST_ASSERT(!vmlaunch());
 	expect_vmcall();
 

@@ -522,12 +522,15 @@ static void guest_forced_push_fault(void)
 
 static void guest_forced_sse(void)
 {
-	set_xmm(3, WORD);
+	u64 loaded;
+
+	asm volatile("movq %0, %%xmm3" :: "r"((u64)WORD) : "xmm3");
 	asm volatile(FEP "movdqu %%xmm3, (%0)" :: "r"(P1 - 4) : "memory");
 	expect(peek(P1 - 4), WORD);
 	poke(P1 - 4, WORD2);
 	asm volatile(FEP "movdqu (%0), %%xmm3" :: "r"(P1 - 4) : "xmm3");
-	expect(get_xmm(3), WORD2);
+	asm volatile("movq %%xmm3, %0" : "=r"(loaded));
+	expect(loaded, WORD2);
 	GUEST_DONE();
 }
 
