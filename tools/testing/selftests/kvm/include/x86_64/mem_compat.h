@@ -23,8 +23,8 @@
 	__GUEST_ASSERT(condition, "values: %#lx, %#lx, %#lx",		\
 		       (unsigned long)(a), (unsigned long)(b),		\
 		       (unsigned long)(c))
-#define REPORT_GUEST_ASSERT_2(uc, fmt)	REPORT_GUEST_ASSERT(uc)
-#define REPORT_GUEST_ASSERT_3(uc, fmt)	REPORT_GUEST_ASSERT(uc)
+#define REPORT_GUEST_ASSERT_2(uc, ...)	REPORT_GUEST_ASSERT(uc)
+#define REPORT_GUEST_ASSERT_3(uc, ...)	REPORT_GUEST_ASSERT(uc)
 
 /* The library does this for each VM and vCPU. */
 static inline void vm_init_descriptor_tables(struct kvm_vm *vm)

@@ -374,8 +374,8 @@ static unsigned long hugetlb_value(const char *name)
 	FILE *f;
 
 	snprintf(path, sizeof(path),
-		 "/sys/kernel/mm/hugepages/hugepages-%zukB/%s",
-		 get_def_hugetlb_pagesz() / 1024, name);
+		 "/sys/kernel/mm/hugepages/hugepages-%llukB/%s",
+		 PG_SIZE_2M / 1024ull, name);
 	f = fopen(path, "r");
 	if (!f)
 		return 0;
