@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Cost and memory against the size that is set, for dev/bench-plot.
-# Variables: dir, with *.dat, and out, where the pictures go.
+# Variables: dir, with *.dat, out, where the pictures go, and base, the kernel.
 set terminal svg size 800,500 font "sans,13" background "white"
 set logscale x 2
 set logscale y 10
@@ -17,17 +17,17 @@ set title "Setting a range private, nothing mapped but where noted"
 set ylabel "instructions"
 set format y "10^{%L}"
 set yrange [1000:1e12]
-plot dir."set-peer-6.12.dat" title "Linux 6.12" pt 5, \
-     dir."set-series.dat" title "6.1 with the series" pt 7, \
-     dir."live-series.dat" title "6.1 with the series, guest has page tables" pt 9
+plot dir."set-peer.dat" title "Linux 6.12" pt 5, \
+     dir."set-series.dat" title base." with the series" pt 7, \
+     dir."live-series.dat" title base." with the series, guest has page tables" pt 9
 
 # A logarithm has no zero: what takes no page of slab is drawn as 1 kB.
 set output out."memory.svg"
 set title "Memory that a uniform private range takes"
 set ylabel "slab, kB (less than a page is drawn as 1)"
 set yrange [0.5:1e7]
-plot dir."slab-peer-6.12.dat" using 1:($2 > 1 ? $2 : 1) title "Linux 6.12" pt 5, \
-     dir."slab-series.dat" using 1:($2 > 1 ? $2 : 1) title "6.1 with the series" pt 7
+plot dir."slab-peer.dat" using 1:($2 > 1 ? $2 : 1) title "Linux 6.12" pt 5, \
+     dir."slab-series.dat" using 1:($2 > 1 ? $2 : 1) title base." with the series" pt 7
 
 set output out."latency.svg"
 set title "Longest stall of another thread while a fragmented range is changed"

@@ -414,7 +414,7 @@ static int backed(struct vm *vm, uint64_t flags, bool allocated)
 	static void *shared;
 	int gmem;
 
-	if (ioctl(vm->fd, KVM_ENABLE_CAP, &cap))
+	if (flags && ioctl(vm->fd, KVM_ENABLE_CAP, &cap))
 		err(1, "KVM_ENABLE_CAP");
 	gmem = ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &args);
 	if (gmem < 0)
@@ -502,6 +502,8 @@ int main(int argc, char **argv)
 		fragmented(gib);
 	neighbour(max_gib < 4 ? max_gib : 4);
 	backing("4K", 0);
-	backing("2M", KVM_GUEST_MEMFD_HUGE_PAGES);
+	if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_BACKING_FLAGS) &
+	    KVM_GUEST_MEMFD_HUGE_PAGES)
+		backing("2M", KVM_GUEST_MEMFD_HUGE_PAGES);
 	return 0;
 }
