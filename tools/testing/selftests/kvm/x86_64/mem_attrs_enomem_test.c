@@ -380,8 +380,10 @@ int main(int argc, char *argv[])
 	test_first_set();
 	test_slot(vm);
 	test_guest_memfd(vm, 0);
-	vm_enable_memfd_flags(vm, KVM_GUEST_MEMFD_HUGE_PAGES);
-	test_guest_memfd(vm, KVM_GUEST_MEMFD_HUGE_PAGES);
+	if (memfd_is_ours()) {
+		vm_enable_memfd_flags(vm, KVM_GUEST_MEMFD_HUGE_PAGES);
+		test_guest_memfd(vm, KVM_GUEST_MEMFD_HUGE_PAGES);
+	}
 	/* The first with this flag makes ready for all that follow. */
 	if (kvm_check_cap(KVM_CAP_GUEST_MEMFD_BACKING_FLAGS) &
 	    KVM_GUEST_MEMFD_NO_DIRECT_MAP) {
