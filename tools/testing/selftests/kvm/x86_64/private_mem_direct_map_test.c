@@ -55,9 +55,17 @@ static void guest_code(void)
 	GUEST_DONE();
 }
 
-static bool is_pattern(const u64 *page)
+/* All guests' patterns are looked for at once: physical memory takes long to read. */
+#define MAX_PATTERNS	4
+
+static struct pattern {
+	u64 seed;
+	u64 found;
+} patterns[MAX_PATTERNS];
+
+static bool is_pattern(const u64 *page, u64 word)
 {
-	u64 i, word = seed;
+	u64 i;
 
 	for (i = 0; i < WORDS; i++) {
 		word = next_word(word);
@@ -67,9 +75,17 @@ static bool is_pattern(const u64 *page)
 	return true;
 }
 
-static u64 search_segment(int fd, const Elf64_Phdr *segment, u64 *buf)
+static void search_page(const u64 *page)
 {
-	u64 offset, i, found = 0;
+	int i;
+
+	for (i = 0; i < MAX_PATTERNS; i++)
+		patterns[i].found += is_pattern(page, patterns[i].seed);
+}
+
+static void search_segment(int fd, const Elf64_Phdr *segment, u64 *buf)
+{
+	u64 offset, i;
 	ssize_t len;
 
 	for (offset = 0; offset < segment->p_filesz; offset += len) {
@@ -79,19 +95,20 @@ static u64 search_segment(int fd, const Elf64_Phdr *segment, u64 *buf)
 			    "/proc/kcore should be readable at %#lx, errno: %i",
 			    segment->p_vaddr + offset, errno);
 		for (i = 0; i < len / sizeof(u64); i += WORDS)
-			found += is_pattern(buf + i);
+			search_page(buf + i);
 	}
-	return found;
 }
 
-/* How many pages of physical memory hold the pattern. */
-static u64 search_memory(void)
+/* How many pages of physical memory hold each of the patterns. */
+static void search_memory(void)
 {
 	Elf64_Phdr segment;
 	Elf64_Ehdr head;
-	u64 found = 0;
 	u64 *buf;
 	int fd, i;
+
+	for (i = 0; i < MAX_PATTERNS; i++)
+		patterns[i].found = 0;
 
 	fd = open("/proc/kcore", O_RDONLY);
 	TEST_ASSERT(fd >= 0 && pread(fd, &head, sizeof(head), 0) == sizeof(head),
@@ -104,73 +121,63 @@ static u64 search_memory(void)
 			    sizeof(segment), "A program header is missing");
 		if (segment.p_type == PT_LOAD && segment.p_paddr != -1ull &&
 		    segment.p_vaddr < TEXT_START)
-			found += search_segment(fd, &segment, buf);
+			search_segment(fd, &segment, buf);
 	}
 
 	/* What was found is in there as well. */
 	memset(buf, 0, CHUNK);
 	free(buf);
 	close(fd);
-	return found;
 }
 
-static struct kvm_vm *start_guest(struct kvm_vcpu **vcpu,
-				  struct private_slot *s, u64 flags)
-{
-	struct kvm_vm *vm = vm_create_protected(vcpu, 0, guest_code);
-
-	if (flags)
-		vm_enable_memfd_flags(vm, flags);
-	private_slot_create_flags(s, vm, SLOT, SLOT_GPA, SLOT_SIZE,
-				  VM_MEM_SRC_ANONYMOUS_THP, flags);
-	private_slot_map(s);
-	vm_set_private(vm, SLOT_GPA, SLOT_SIZE);
-
-	seed = next_word(seed);
-	sync_global_to_guest(vm, seed);
-	vcpu_run_to_sync(*vcpu, 1);
-	return vm;
-}
-
-static void test_search(u64 flags)
-{
-	bool hidden = flags & KVM_GUEST_MEMFD_NO_DIRECT_MAP;
-	struct private_slot s;
+struct guest {
+	u64 flags;
+	struct private_slot slot;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-	struct ucall uc;
-	u64 found;
+};
 
-	vm = start_guest(&vcpu, &s, flags);
-	found = search_memory();
-	TEST_ASSERT(hidden ? !found : found,
-		    "Flags %#lx: the pattern should %sbe found, is %lu times",
-		    flags, hidden ? "not " : "", found);
+/* One that writes the pattern to a page. */
+static void start_guest(struct guest *g, u64 flags, const struct pattern *p)
+{
+	g->flags = flags;
+	g->vm = vm_create_protected(&g->vcpu, 0, guest_code);
+	if (flags)
+		vm_enable_memfd_flags(g->vm, flags);
+	private_slot_create_flags(&g->slot, g->vm, SLOT, SLOT_GPA, SLOT_SIZE,
+				  VM_MEM_SRC_ANONYMOUS_THP, flags);
+	private_slot_map(&g->slot);
+	vm_set_private(g->vm, SLOT_GPA, SLOT_SIZE);
 
-	/* Seconds since 1970: whatever they are, KVM did write. */
-	TEST_ASSERT(vcpu_run_to_ucall(vcpu, &uc) == UCALL_SYNC && uc.args[1],
-		    "KVM should reach a page of flags %#lx", flags);
-	vcpu_run_to_done(vcpu);
-	kvm_vm_free(vm);
-	private_slot_destroy(&s);
-	TEST_ASSERT(!search_memory(), "Freed memory should be wiped");
+	seed = p->seed;
+	sync_global_to_guest(g->vm, seed);
+	vcpu_run_to_sync(g->vcpu, 1);
 }
 
-static void test_kill(u64 flags)
+static void end_guest(struct guest *g)
 {
-	size_t size = 256 * 1024 * 1024;
-	struct private_slot s;
-	struct kvm_vcpu *vcpu;
+	struct ucall uc;
+
+	/* Seconds since 1970: whatever they are, KVM did write. */
+	TEST_ASSERT(vcpu_run_to_ucall(g->vcpu, &uc) == UCALL_SYNC && uc.args[1],
+		    "KVM should reach a page of flags %#lx", g->flags);
+	vcpu_run_to_done(g->vcpu);
+	kvm_vm_free(g->vm);
+	private_slot_destroy(&g->slot);
+}
+
+/* A guest whose VMM is killed while it has private memory. */
+static void kill_guest(u64 flags, const struct pattern *p)
+{
 	int status, fd[2];
+	struct guest g;
 	char ready;
 	pid_t pid;
-	u8 *mem;
 
 	TEST_ASSERT(!pipe(fd), "pipe() should succeed");
-	seed = next_word(seed);
 	pid = fork();
 	if (!pid) {
-		start_guest(&vcpu, &s, flags);
+		start_guest(&g, flags, p);
 		TEST_ASSERT(write(fd[1], "", 1) == 1, "write() should succeed");
 		pause();
 	}
@@ -181,10 +188,39 @@ static void test_kill(u64 flags)
 	kill(pid, SIGKILL);
 	TEST_ASSERT(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status),
 		    "The VMM should have been killed");
+}
 
-	/* What start_guest() made of it. */
-	seed = next_word(seed);
-	TEST_ASSERT(!search_memory(), "A killed VMM's memory should be wiped");
+static void test_search(const u64 *flags, int nr)
+{
+	struct guest guests[MAX_PATTERNS];
+	bool hidden;
+	int i;
+
+	for (i = 0; i < nr; i++)
+		start_guest(&guests[i], flags[i], &patterns[i]);
+
+	search_memory();
+	for (i = 0; i < nr; i++) {
+		hidden = flags[i] & KVM_GUEST_MEMFD_NO_DIRECT_MAP;
+		TEST_ASSERT(hidden ? !patterns[i].found : patterns[i].found,
+			    "Flags %#lx: the pattern should %sbe found, is %lu times",
+			    flags[i], hidden ? "not " : "", patterns[i].found);
+	}
+
+	for (i = 0; i < nr; i++)
+		end_guest(&guests[i]);
+	kill_guest(flags[nr - 1], &patterns[nr]);
+
+	search_memory();
+	for (i = 0; i <= nr; i++)
+		TEST_ASSERT(!patterns[i].found, "Memory freed %s should be wiped",
+			    i < nr ? "with its file" : "by SIGKILL");
+}
+
+static void test_reuse(void)
+{
+	size_t size = 256 * 1024 * 1024;
+	u8 *mem;
 
 	mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -195,17 +231,21 @@ static void test_kill(u64 flags)
 
 int main(int argc, char *argv[])
 {
-	u64 supported;
+	u64 supported, flags[3];
+	int i;
 
 	TEST_REQUIRE_PROTECTED_VM();
 	supported = kvm_check_cap(KVM_CAP_GUEST_MEMFD_BACKING_FLAGS);
 	__TEST_REQUIRE(supported & KVM_GUEST_MEMFD_NO_DIRECT_MAP,
 		       "KVM cannot change the direct map here");
 
-	seed = rdtsc();
-	test_search(0);
-	test_search(KVM_GUEST_MEMFD_NO_DIRECT_MAP);
-	test_search(supported);
-	test_kill(supported);
+	for (i = 0; i < MAX_PATTERNS; i++)
+		patterns[i].seed = next_word(i ? patterns[i - 1].seed : rdtsc());
+
+	flags[0] = 0;
+	flags[1] = KVM_GUEST_MEMFD_NO_DIRECT_MAP;
+	flags[2] = supported;
+	test_search(flags, ARRAY_SIZE(flags));
+	test_reuse();
 	return 0;
 }
