@@ -422,6 +422,37 @@ static int enable_runstate(struct kvm_vcpu *vcpu, u64 gpa)
 				 gpa);
 }
 
+static bool has_all(void)
+{
+	return has_kvmclock() && has_steal_time() && has_async_pf() &&
+	       has_pv_eoi() && has_hv() && has_xen();
+}
+
+/* All features but one are in use, on other pages. */
+static void prepare_all(struct kvm_vcpu *vcpu)
+{
+	static const u64 msrs[] = {
+		MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_STEAL_TIME,
+		MSR_KVM_ASYNC_PF_EN, MSR_KVM_PV_EOI_EN, HV_X64_MSR_SIMP,
+		HV_X64_MSR_SIEFP, HV_X64_MSR_REFERENCE_TSC,
+	};
+	int i;
+
+	prepare_synic(vcpu);
+	vcpu_set_msr(vcpu, HV_X64_MSR_GUEST_OS_ID, HV_OS_ID);
+	/* Has the same MSR. */
+	prepare_xen(vcpu);
+	/* Before the PV EOI, which it would bring with it. */
+	vcpu_set_msr(vcpu, HV_X64_MSR_VP_ASSIST_PAGE, (OTHER_GPA + PG) | 1);
+	for (i = 0; i < ARRAY_SIZE(msrs); i++)
+		vcpu_set_msr(vcpu, msrs[i], (OTHER_GPA + i * 64) | 1);
+	TEST_ASSERT(!enable_vapic(vcpu, OTHER_GPA + 0x800) &&
+		    !enable_shared_info(vcpu, OTHER_GPA + 4 * PG) &&
+		    !enable_vcpu_time(vcpu, OTHER_GPA + 0x900) &&
+		    !enable_runstate(vcpu, OTHER_GPA + 0xa00),
+		    "All should be enabled, errno: %i", errno);
+}
+
 static void act_kvmclock(struct kvm_vcpu *vcpu)
 {
 	__vcpu_ioctl(vcpu, KVM_KVMCLOCK_CTRL, NULL);
@@ -531,6 +562,8 @@ static const struct pv_case {
 	  act_kvmclock, true, .path = "clock" },
 	{ "wall clock", guest_wall_clock, 0, has_kvmclock,
 	  .goes_on = true, .path = "wall-clock" },
+	{ "wall clock, all others in use", guest_wall_clock, 0, has_all,
+	  prepare_all, .goes_on = true, .path = "wall-clock" },
 	{ "steal time", guest_steal_time, 0, has_steal_time, NULL, NULL, NULL,
 	  true, .path = "steal-time" },
 	{ "steal time without TLB flushes", guest_steal_time, 0,
