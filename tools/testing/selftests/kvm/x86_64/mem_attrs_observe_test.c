@@ -24,6 +24,7 @@
 #include "test_util.h"
 #include "kvm_util.h"
 #include "processor.h"
+#include "apic.h"
 #include "vmx.h"
 #include "mem_prot.h"
 #include "mem_guest.h"
@@ -460,6 +461,75 @@ static void test_exit_hardware(void)
 	destroy_with_mem(vm, &m);
 }
 
+/* More mappings than are write-protected in one go: the last is as the first. */
+#define MANY_SIZE	(40ull << 20)
+#define MANY_LAST	(MEM_GPA + MANY_SIZE - PG)
+
+static void guest_write_many(void)
+{
+	poke(MEM_GPA, 1);
+	poke(MANY_LAST, 1);
+	GUEST_DONE();
+}
+
+static void test_many_mapped(void)
+{
+	u64 gpa = MEM_GPA, size = MANY_SIZE;
+	struct kvm_vcpu *vcpu;
+	struct prot_mem m;
+	struct kvm_vm *vm;
+
+	if (!kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY))
+		return;
+
+	vm = __vm_create_with_one_vcpu(&vcpu, MANY_SIZE / PG, guest_write_many);
+	prot_mem_create(&m, vm, SLOT, 0, MEM_GPA, MANY_SIZE,
+			VM_MEM_SRC_ANONYMOUS);
+	virt_map(vm, MEM_GPA, MEM_GPA, 1);
+	virt_map(vm, MANY_LAST, MANY_LAST, 1);
+	memset(m.hva, 0, MANY_SIZE);
+	while (size)
+		TEST_ASSERT(!__vcpu_pre_fault_memory(vcpu, &gpa, &size) ||
+			    errno == EINTR || errno == EAGAIN,
+			    "Memory should be mapped, errno: %i", errno);
+
+	vm_set_memory_attributes(vm, MEM_GPA, MANY_SIZE, NW);
+	vcpu_expect_memory_fault(vcpu, EXIT_W, MEM_GPA);
+	vm_set_memory_attributes(vm, MEM_GPA, PG, 0);
+	vcpu_expect_memory_fault(vcpu, EXIT_W, MANY_LAST);
+	vm_set_memory_attributes(vm, MANY_LAST, PG, 0);
+	vcpu_run_to_done(vcpu);
+	destroy_with_mem(vm, &m);
+}
+
+/*
+ * KVM's own page for the local APIC, where it has one, is no memory of the VMM's:
+ * attributes do not bind it.
+ */
+static void guest_xapic(void)
+{
+	xapic_enable();
+	GUEST_ASSERT(!GET_APIC_ID_FIELD(xapic_read_reg(APIC_ID)));
+	GUEST_SYNC(1);
+	xapic_write_reg(APIC_TASKPRI, 0x30);
+	GUEST_ASSERT(xapic_read_reg(APIC_TASKPRI) == 0x30);
+	GUEST_DONE();
+}
+
+static void test_own_memslot(void)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_create_with_one_vcpu(&vcpu, guest_xapic);
+
+	virt_map(vm, APIC_DEFAULT_GPA, APIC_DEFAULT_GPA, 1);
+	vcpu_run_to_sync(vcpu, 1);
+	vm_set_memory_attributes(vm, APIC_DEFAULT_GPA, PG, NW);
+	vm_set_memory_attributes(vm, APIC_DEFAULT_GPA, PG, NOTHING);
+	vcpu_run_to_done(vcpu);
+	expect_vcpu_stat(vcpu, "memory_fault_exits", 0);
+	kvm_vm_free(vm);
+}
+
 static void test_exit_emulator(void)
 {
 	struct kvm_vcpu *vcpu;
@@ -894,6 +964,11 @@ static void change_long_list(struct kvm_vm *vm, u64 nr)
 	TEST_ASSERT(!update(vm, MEM_GPA, size, 0, NX), "errno: %i", errno);
 	expect_stat(vm, "mem_attrs_extents", nr);
 	ASSERT_EQ(vm_get_memory_attributes(vm, MEM_GPA), NW);
+
+	/* What was there before does not matter, nor how many extents it was. */
+	vm_set_memory_attributes(vm, MEM_GPA, nr / 4 * 2 * PG, 0);
+	expect_stat(vm, "mem_attrs_extents", nr - nr / 4);
+	fragment(vm, nr);
 }
 
 static void test_long_list(u64 nr)
@@ -1052,6 +1127,8 @@ int main(int argc, char *argv[])
 	test_changes();
 	test_full_tree();
 	test_exit_hardware();
+	test_many_mapped();
+	test_own_memslot();
 	test_exit_emulator();
 	test_exit_page_walk();
 	test_exit_kvm();

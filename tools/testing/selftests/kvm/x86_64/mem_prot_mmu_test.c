@@ -167,9 +167,10 @@ static u64 nr_mapped(void)
 	return vm_get_stat(vm, "pages_4k") + vm_get_stat(vm, "pages_2m");
 }
 
+/* Later libraries touch new pages of their own, one in some of the guest's calls. */
 static void nothing_was_unmapped(u64 mapped, const char *by)
 {
-	TEST_ASSERT(nr_mapped() == mapped,
+	TEST_ASSERT(nr_mapped() >= mapped,
 		    "%s should unmap nothing, %lu pages of %lu are left", by,
 		    nr_mapped(), mapped);
 }
