@@ -26,7 +26,8 @@
 
 #include "gpashare.h"
 
-#define GPASHARE_MAX	(PAGE_SIZE << (MAX_ORDER - 1))
+/* 4 MiB, the largest block of the page allocator. */
+#define GPASHARE_MAX	(PAGE_SIZE << 10)
 
 struct gpashare {
 	struct mutex lock;	/* allocation and conversions */

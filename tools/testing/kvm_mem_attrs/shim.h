@@ -67,6 +67,7 @@ struct list_lru;
 
 /* kernel.h, minmax.h, log2.h, bitops.h, bitmap.h: for 64 bits */
 #define BITS_PER_LONG		64
+#define BITS_TO_LONGS(nr)	(((nr) + BITS_PER_LONG - 1) / BITS_PER_LONG)
 #define BIT(nr)			(1UL << (nr))
 #define DIV_ROUND_UP(n, d)	(((n) + (d) - 1) / (d))
 #define min(a, b) ({							\
