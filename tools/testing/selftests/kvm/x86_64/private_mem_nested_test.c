@@ -307,8 +307,8 @@ static void test_convert_table(void)
 		expect_alias(vcpu, 1, "by the private table again");
 	}
 	private_slot_punch(&s, TABLE_GPA, PG);
-	/* L1 reports the exit of L2, which vcpu_run() may take for a failure. */
-	TEST_ASSERT(!_vcpu_run(vcpu), "L1 should run");
+	/* L1 reports the exit of L2, which _vcpu_run() may take for a failure. */
+	TEST_ASSERT(!__vcpu_run(vcpu), "L1 should run");
 	TEST_ASSERT(vcpu->run->exit_reason != KVM_EXIT_IO ||
 		    vcpu->run->io.port != 0x2000,
 		    "L2 should find no table where a hole was punched");
