@@ -168,7 +168,16 @@ static void kvm_gmem_wipe_folio(struct folio *folio)
 /* From private to ordinary memory, the opposite of kvm_gmem_prepare_folio(). */
 static void kvm_gmem_restore_folio(struct folio *folio)
 {
+	struct kvm_gmem_holes *holes = kvm_gmem_holes(folio);
 	int r = kvm_gmem_direct_map_restore(folio);
+
+	/*
+	 * Leak a large folio with a poisoned page.  The page allocator sees the poison
+	 * of a page that is freed alone, but not of one in a large folio that goes to
+	 * a CPU's list and comes back from there.
+	 */
+	if (holes && READ_ONCE(holes->poisoned))
+		folio_get(folio);
 
 	/* Leak the folio if its direct map cannot be restored. */
 	if (WARN_ON_ONCE(r)) {
