@@ -130,10 +130,14 @@ static int interrupts, pv_eois;
 static void guest_irq_handler(struct ex_regs *regs)
 {
 	u32 *eoi = (void *)PV_GPA;
+	bool offered;
 
 	interrupts++;
-	if (*eoi & KVM_PV_EOI_MASK) {
-		*eoi &= ~KVM_PV_EOI_MASK;
+	/* In one instruction: an exit in between takes the offer back. */
+	asm volatile("btrl %[bit], %[eoi]"
+		     : [eoi] "+m" (*eoi), "=@ccc" (offered)
+		     : [bit] "i" (KVM_PV_EOI_BIT) : "memory");
+	if (offered) {
 		pv_eois++;
 	} else {
 		x2apic_write_reg(APIC_EOI, 0);
