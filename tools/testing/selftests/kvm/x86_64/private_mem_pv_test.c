@@ -137,11 +137,10 @@ static void guest_irq_handler(struct ex_regs *regs)
 	asm volatile("btrl %[bit], %[eoi]"
 		     : [eoi] "+m" (*eoi), "=@ccc" (offered)
 		     : [bit] "i" (KVM_PV_EOI_BIT) : "memory");
-	if (offered) {
+	if (offered)
 		pv_eois++;
-	} else {
+	else
 		x2apic_write_reg(APIC_EOI, 0);
-	}
 }
 
 static void self_ipi(void)
