@@ -472,13 +472,18 @@ static void use_vapic(void)
 		CPU_BASED_TPR_SHADOW);
 }
 
-static void l1_vmx_tpr(struct vmx_pages *vmx)
+static void run_l2_with_vapic(struct vmx_pages *vmx, void *l2)
 {
-	start_vmx(vmx, l2_vmx_tpr);
+	start_vmx(vmx, l2);
 	use_vapic();
 	GUEST_ASSERT(!vmlaunch());
 	expect_vmcall();
 	GUEST_DONE();
+}
+
+static void l1_vmx_tpr(struct vmx_pages *vmx)
+{
+	run_l2_with_vapic(vmx, l2_vmx_tpr);
 }
 
 /*
@@ -494,11 +499,7 @@ static void l2_vmx_halt(void)
 
 static void l1_vmx_halt(struct vmx_pages *vmx)
 {
-	start_vmx(vmx, l2_vmx_halt);
-	use_vapic();
-	GUEST_ASSERT(!vmlaunch());
-	expect_vmcall();
-	GUEST_DONE();
+	run_l2_with_vapic(vmx, l2_vmx_halt);
 }
 
 /*

@@ -310,6 +310,21 @@ static void guest_forced_load_store(void)
 	GUEST_DONE();
 }
 
+/* Each returns what EAX, or AX, is afterwards. */
+static u32 forced_cmpxchgl(u64 at, u32 old, u32 new)
+{
+	asm volatile(FEP "lock cmpxchgl %2, (%1)"
+		     : "+a"(old) : "r"(at), "r"(new) : "memory", "cc");
+	return old;
+}
+
+static u16 forced_cmpxchgw(u64 at, u16 old, u16 new)
+{
+	asm volatile(FEP "lock cmpxchgw %2, (%1)"
+		     : "+a"(old) : "r"(at), "r"(new) : "memory", "cc");
+	return old;
+}
+
 static void guest_forced_cmpxchg(void)
 {
 	u64 rax;
@@ -326,17 +341,13 @@ static void guest_forced_cmpxchg(void)
 		     : "memory", "cc");
 	GUEST_ASSERT_2(peek(P0) == WORD2 && rax == WORD2, peek(P0), rax);
 
-	asm volatile(FEP "lock cmpxchgl %k2, (%1)"
-		     : "=a"(rax) : "r"(P0), "r"(0x11111111), "a"((u32)WORD2)
-		     : "memory", "cc");
+	forced_cmpxchgl(P0, (u32)WORD2, 0x11111111);
 	expect(peek(P0), 0xfedcba9811111111ull);
 	asm volatile(FEP "lock cmpxchgb %b2, (%1)"
 		     : "=a"(rax) : "r"(P0), "r"(0x22), "a"(0x11)
 		     : "memory", "cc");
 	expect(peek(P0), 0xfedcba9811111122ull);
-	asm volatile(FEP "lock cmpxchgw %w2, (%1)"
-		     : "=a"(rax) : "r"(P0), "r"(0x3333), "a"(0x1122)
-		     : "memory", "cc");
+	forced_cmpxchgw(P0, 0x1122, 0x3333);
 	expect(peek(P0), 0xfedcba9811113333ull);
 	GUEST_DONE();
 }
@@ -344,27 +355,15 @@ static void guest_forced_cmpxchg(void)
 /* The same in a page that is shared. */
 static void guest_forced_cmpxchg_shared(void)
 {
-	u64 rax;
-
 	poke(SHARED, WORD);
-	asm volatile(FEP "lock cmpxchgl %k2, (%1)"
-		     : "=a"(rax) : "r"(SHARED), "r"(0x11111111), "a"((u32)WORD)
-		     : "memory", "cc");
+	forced_cmpxchgl(SHARED, (u32)WORD, 0x11111111);
 	expect(peek(SHARED), 0x0123456711111111ull);
-	asm volatile(FEP "lock cmpxchgw %w2, (%1)"
-		     : "=a"(rax) : "r"(SHARED), "r"(0x2222), "a"(0x1111)
-		     : "memory", "cc");
+	forced_cmpxchgw(SHARED, 0x1111, 0x2222);
 	expect(peek(SHARED), 0x0123456711112222ull);
 
 	/* These fail. */
-	asm volatile(FEP "lock cmpxchgl %k2, (%1)"
-		     : "=a"(rax) : "r"(SHARED), "r"(5), "a"(4)
-		     : "memory", "cc");
-	expect((u32)rax, 0x11112222);
-	asm volatile(FEP "lock cmpxchgw %w2, (%1)"
-		     : "=a"(rax) : "r"(SHARED), "r"(5), "a"(4)
-		     : "memory", "cc");
-	expect((u16)rax, 0x2222);
+	expect(forced_cmpxchgl(SHARED, 4, 5), 0x11112222);
+	expect(forced_cmpxchgw(SHARED, 4, 5), 0x2222);
 	expect(peek(SHARED), 0x0123456711112222ull);
 	GUEST_DONE();
 }
