@@ -156,10 +156,12 @@
 #define STEP_PAGES_ONE		8192UL
 
 /*
- * A step frees a node for each 64 of its pages, by an RCU callback.  Beyond 10,000 of
- * them, RCU runs callbacks for milliseconds without a break.  So wait for them before.
+ * A step frees a node for each 64 of its pages, by an RCU callback.  A softirq runs up
+ * to ten times the 128th part of the callbacks that wait, on the back of whatever task
+ * it finds, and KVM_RUN can meet two softirqs.  Beyond 10,000 callbacks it runs them for
+ * milliseconds without a break.  So wait for them early.
  */
-#define PAGES_PER_BARRIER	(8000 * 64)
+#define PAGES_PER_BARRIER	(2048 * 64)
 
 /* Pages [first, last] that shall all get attrs; changes: there are any. */
 struct attr_run {
