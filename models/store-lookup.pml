@@ -4,8 +4,8 @@
  *
  * Models
  *
- *   virt/kvm/mem_attrs_store.c	 kvm_attr_store_get() :415, own_slot() :384, load_entry() :366,
- *				 is_stale() :351; kvm_attr_store_prepare() :1144, prepare_end()
+ *   virt/kvm/mem_attrs_store.c	 kvm_attr_store_get() :440, own_entry() :406, shared_entry()
+ *				 :386, load_entry() :368, is_stale() :353; kvm_attr_store_prepare() :1144, prepare_end()
  *				 :1039, cut_slots() :879, cut() :905, reserve() :986;
  *				 kvm_attr_store_commit() :1321, store_run() :769, merge_at()
  *				 :731; kvm_attr_store_abort() :1342
@@ -456,6 +456,30 @@ inline load_below(e, p)
 	}
 }
 
+/* A slot, and what it shares if it is a sibling: xas_descend() or shared_entry(). */
+inline load_slot() {
+	atomic { sibling = false; nr = mem[NR_COMMITS] }
+	e = mem[page / 2];
+#if FAULT == 5
+	nr = mem[NR_COMMITS];
+#endif
+	if
+	:: e == SIBLING ->
+		sibling = true;
+#if FAULT == 4
+		check = mem[NR_COMMITS];
+#endif
+		atomic {
+			e = mem[0];
+			if
+			:: is_node(e) -> e = RETRY
+			:: else
+			fi
+		}
+	:: else
+	fi
+}
+
 /* kvm_attr_store_get() */
 proctype reader()
 {
@@ -476,10 +500,21 @@ proctype reader()
 		fi
 	}
 
-	/* own_slot() */
+	/* own_entry() */
 	e = mem[page / 2];
 	if
 	:: is_node(e) -> load_below(e, page)
+	:: e == SIBLING ->
+		load_slot();
+#if FAULT != 4
+		check = mem[NR_COMMITS];
+#endif
+		if
+#if FAULT != 3
+		:: sibling && check != nr -> e = RETRY
+#endif
+		:: else
+		fi
 	:: else
 	fi;
 	if
@@ -489,27 +524,7 @@ proctype reader()
 
 	/* load_entry() */
 	do
-	:: atomic { sibling = false; nr = mem[NR_COMMITS] }
-		e = mem[page / 2];
-#if FAULT == 5
-		nr = mem[NR_COMMITS];
-#endif
-		if
-		:: e == SIBLING ->
-			sibling = true;
-#if FAULT == 4
-			check = mem[NR_COMMITS];
-#endif
-			/* xas_descend() */
-			atomic {
-				e = mem[0];
-				if
-				:: is_node(e) -> e = RETRY
-				:: else
-				fi
-			}
-		:: else
-		fi;
+	:: load_slot();
 		if
 		:: is_node(e) -> load_below(e, page)
 		:: else

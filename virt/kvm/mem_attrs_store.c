@@ -382,11 +382,32 @@ static void *load_entry(struct kvm_attr_store *store, struct xa_state *xas)
 	return xa_is_zero(entry) ? NULL : entry;
 }
 
-/* The page's own slot.  Most lookups end in it. */
-static void *own_slot(const struct xarray *xa, unsigned long index)
+/* The entry that a slot shares with others; one to try again if a commit came along. */
+static void *shared_entry(const struct kvm_attr_store *store,
+			  const struct xa_node *node, unsigned int offset)
 {
-	void *entry = xa_head(xa);
+	unsigned int nr_commits;
+	void *entry;
+
+	/* Pairs with smp_store_release() in commit. */
+	nr_commits = smp_load_acquire(&store->nr_commits);
+	entry = xa_entry(&store->xa, node, offset);
+	if (!xa_is_sibling(entry))
+		return entry;
+
+	entry = xa_entry(&store->xa, node, xa_to_sibling(entry));
+	/* Pairs with smp_store_release() and the stores after it in commit. */
+	smp_rmb();
+	return READ_ONCE(store->nr_commits) == nr_commits ? entry :
+							    XA_RETRY_ENTRY;
+}
+
+/* The entry of the page's own slot.  Most lookups end in it. */
+static void *own_entry(const struct kvm_attr_store *store, unsigned long index)
+{
+	void *entry = xa_head(&store->xa);
 	const struct xa_node *node;
+	unsigned int offset;
 
 	/* Without a node there is no page but the first. */
 	if (!xa_is_node(entry))
@@ -397,8 +418,10 @@ static void *own_slot(const struct xarray *xa, unsigned long index)
 		return NULL;
 
 	for (;;) {
-		entry = xa_entry(xa, node,
-				 (index >> node->shift) & XA_CHUNK_MASK);
+		offset = (index >> node->shift) & XA_CHUNK_MASK;
+		entry = xa_entry(&store->xa, node, offset);
+		if (xa_is_sibling(entry))
+			return shared_entry(store, node, offset);
 		if (!node->shift || !xa_is_node(entry))
 			return entry;
 		node = xa_to_node(entry);
@@ -421,12 +444,12 @@ unsigned long kvm_attr_store_get(struct kvm_attr_store *store,
 	void *entry;
 
 	rcu_read_lock();
-	entry = own_slot(&store->xa, index);
+	entry = own_entry(store, index);
 	if (!entry)
 		attrs = 0;
 	else if (xa_is_value(entry))
 		attrs = xa_to_value(entry);
-	else	/* It points to another slot, or has to be read again. */
+	else	/* Reserved, or changed meanwhile. */
 		attrs = get_slowly(store, index);
 	rcu_read_unlock();
 
