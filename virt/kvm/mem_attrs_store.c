@@ -531,22 +531,6 @@ unsigned int kvm_attr_store_uniform_order(struct kvm_attr_store *store,
 	return uniform_block(store, index, max_order, &attrs);
 }
 
-bool kvm_attr_store_range_has(struct kvm_attr_store *store,
-			      unsigned long first, unsigned long last,
-			      unsigned long mask, unsigned long attrs)
-{
-	XA_STATE(xas, &store->xa, first);
-	struct kvm_attr_extent part;
-
-	rcu_read_lock();
-	do {
-		next_part(&xas, last, &part);
-	} while ((part.attrs & mask) == attrs && part.last < last);
-	rcu_read_unlock();
-
-	return (part.attrs & mask) == attrs;
-}
-
 void kvm_attr_iter_init(struct kvm_attr_iter *iter,
 			struct kvm_attr_store *store,
 			unsigned long first, unsigned long last)

@@ -57,9 +57,6 @@ unsigned int kvm_attr_store_uniform_order(struct kvm_attr_store *store,
 					  unsigned int max_order);
 
 /* From here on writers must be excluded: the caller serialises as for a set. */
-bool kvm_attr_store_range_has(struct kvm_attr_store *store,
-			      unsigned long first, unsigned long last,
-			      unsigned long mask, unsigned long attrs);
 /* The maximal run of equal values from first on, cut at last. */
 void kvm_attr_store_extent(struct kvm_attr_store *store,
 			   unsigned long first, unsigned long last,

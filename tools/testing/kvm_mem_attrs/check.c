@@ -405,20 +405,11 @@ void check_page(struct kvm_attr_store *store, const struct model *model,
 }
 
 void check_range(struct kvm_attr_store *store, const struct model *model,
-		 const struct change *change, unsigned long mask)
+		 const struct change *change)
 {
 	unsigned long first = change_first(model, change);
 	unsigned long last = change_last(model, change);
-	unsigned long attrs = model->attrs[change->from] & mask;
 	struct kvm_attr_extent want, got;
-	bool has = true;
-	unsigned int i;
-
-	for (i = change->from; i < change->to; i++)
-		has = has && (model->attrs[i] & mask) == attrs;
-	if (kvm_attr_store_range_has(store, first, last, mask, attrs) != has)
-		fail("%#lx..%#lx %s %#lx/%#lx", first, last,
-		     has ? "has" : "has not", attrs, mask);
 
 	model_extent(model, first, last, &want);
 	kvm_attr_store_extent(store, first, last, &got);

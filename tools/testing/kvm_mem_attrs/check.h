@@ -66,7 +66,7 @@ void check_extents(struct kvm_attr_store *store, const struct model *model);
 void check_page(struct kvm_attr_store *store, const struct model *model,
 		unsigned long index);
 void check_range(struct kvm_attr_store *store, const struct model *model,
-		 const struct change *change, unsigned long mask);
+		 const struct change *change);
 
 extern unsigned long nr_steps;
 

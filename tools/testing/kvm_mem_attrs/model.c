@@ -125,7 +125,7 @@ static void check_around(struct random *random, struct kvm_attr_store *store,
 		check_page(store, model, last + 1);
 	check_page(store, model, first + random_below(random, last - first + 1));
 	check_page(store, model, random_next(random) & KVM_ATTR_MAX_INDEX);
-	check_range(store, model, change, random_next(random) & ATTR_MASK);
+	check_range(store, model, change);
 }
 
 static void check_all(struct kvm_attr_store *store, const struct model *model)
@@ -162,7 +162,7 @@ static void one_change(struct random *random, struct kvm_attr_store *store,
 	/* Until commit() every page has its old value. */
 	if (full) {
 		check_extents(store, model);
-		check_range(store, model, &other, ATTR_MASK);
+		check_range(store, model, &other);
 	}
 	if (ret) {
 		shim_assert(ret == -ENOMEM);

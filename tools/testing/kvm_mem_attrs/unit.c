@@ -49,7 +49,15 @@ static unsigned int order(unsigned long index, unsigned int max_order)
 static bool has(unsigned long first, unsigned long last, unsigned long mask,
 		unsigned long attrs)
 {
-	return kvm_attr_store_range_has(&store, first, last, mask, attrs);
+	struct kvm_attr_extent extent;
+	struct kvm_attr_iter iter;
+
+	kvm_attr_iter_init(&iter, &store, first, last);
+	while (kvm_attr_iter_next(&iter, &extent))
+		if ((extent.attrs & mask) != attrs)
+			return false;
+
+	return true;
 }
 
 static unsigned long nr_extents(unsigned long first, unsigned long last)
