@@ -15,6 +15,7 @@ MODULES = 0xffffffffc0000000
 PRESENT, WRITABLE, HUGE = 1, 2, 0x80
 LA57, FIVE_LEVELS = 1 << 12, (48, 39, 30, 21, 12)
 ADDRESS = 0x000ffffffffff000
+NEIGHBOURS = 32 * 8
 COMM = 16
 
 # Exceptions whose handlers tell the slide, if they agree.
@@ -34,12 +35,19 @@ def _down(address):
     return address // PAGE * PAGE
 
 
+def expect_any(qmp):
+    """Some kernel, as it is cheap to tell while the VM runs: programs and firmware lie below."""
+    if not qmp.registers()["IDT"] >> 63:
+        raise NotFound("the guest has no kernel yet")
+
+
 class Kernel:
     """The running kernel, found while the VM is stopped."""
 
     def __init__(self, qmp, symbols):
         self.qmp = qmp
         self.symbols = symbols
+        self.entries = {}
         registers = qmp.registers()
         self.slide = self._virtual_slide(registers)
         self.shifts = FIVE_LEVELS if registers["CR4"] & LA57 else FIVE_LEVELS[1:]
@@ -49,12 +57,15 @@ class Kernel:
         self.root = self.physical("init_top_pgt")
         if self._physical_base() != self.base:
             raise NotFound("the guest's init_top_pgt does not map the kernel as its tasks do")
+        self.entries = None
         self._check_finished()
 
     def _virtual_slide(self, registers):
         slides = set()
+        # Linux has it at the beginning of a page.
+        idt = self._by_monitor(registers["IDT"], 16 * (GATES[-1][0] + 1))
         for vector, handler in GATES:
-            gate = int.from_bytes(self._by_monitor(registers["IDT"] + 16 * vector, 16), "little")
+            gate = int.from_bytes(idt[16 * vector:16 * vector + 16], "little")
             offset = (gate & 0xffff) | (gate >> 48 & 0xffff) << 16 | (gate >> 64 & 0xffffffff) << 32
             slides.add(offset - self.symbols[handler])
         slide = slides.pop()
@@ -69,12 +80,25 @@ class Kernel:
             raise NotFound("the guest has no IDT yet")
         return self.qmp.physical(int(text.split()[1], 16), size)
 
+    def _entry(self, at):
+        """Of a page table. While the kernel is looked for each is read once, with its neighbours:
+        it is the number of reads that costs.
+        """
+        if self.entries is None:
+            return int.from_bytes(self.qmp.physical(at, 8), "little")
+        if at not in self.entries:
+            first = at & -NEIGHBOURS
+            data = self.qmp.physical(first, NEIGHBOURS)
+            for i in range(0, NEIGHBOURS, 8):
+                self.entries[first + i] = int.from_bytes(data[i:i + 8], "little")
+        return self.entries[at]
+
     def _walk(self, address, root):
         """The entry that maps address, and the physical address; (0, None) if none does."""
         table = root
         for shift in self.shifts:
             at = table + (address >> shift & 511) * 8
-            entry = int.from_bytes(self.qmp.physical(at, 8), "little")
+            entry = self._entry(at)
             if not entry & PRESENT:
                 return 0, None
             if shift == 12 or entry & HUGE and shift < 39:
@@ -171,16 +195,23 @@ class Kernel:
             return f"module {address:#x}"
         return f"{'mapping' if address >> 63 else 'program'} {address:#x}"
 
-    def read(self, address, size):
+    def read(self, address, size, vcpu):
         """Virtual memory of the kernel; within a page."""
+        try:
+            return self.qmp.virtual(address, size, vcpu)
+        except QMPError:  # With page table isolation, programs do not have the kernel mapped.
+            return self.qmp.physical(self.translate(address), size)
+
+    def translate(self, address):
+        """Where the kernel maps that."""
         _, gpa = self._walk(address, self.root)
         if gpa is None:
             raise QMPError(f"the guest does not map {address:#x}")
-        return self.qmp.physical(gpa, size)
+        return gpa
 
-    def read_pointer(self, address):
+    def read_pointer(self, address, vcpu):
         """Eight bytes of it."""
-        return int.from_bytes(self.read(address, 8), "little")
+        return int.from_bytes(self.read(address, 8, vcpu), "little")
 
 
 class Tasks:
@@ -189,24 +220,33 @@ class Tasks:
     def __init__(self, kernel):
         self.kernel = kernel
         self.comm = self._comm_offset()
+        self.variables = {}
 
     def _comm_offset(self):
         """The first task is called swapper; its name is where all tasks have it."""
         start = self.kernel.physical("init_task")
-        data = self.kernel.qmp.physical(start, 2 * PAGE)
-        offset = data.find(b"swapper")
-        return offset if offset >= 0 else None
+        data = b""
+        for _ in range(2):
+            data += self.kernel.qmp.physical(start + len(data), PAGE)
+            if b"swapper" in data:
+                return data.index(b"swapper")
+        return None
+
+    def _variable(self, vcpu):
+        """Where a CPU has the pointer to its task, once and for all."""
+        kernel = self.kernel
+        name = next(name for name in ("current_task", "pcpu_hot") if name in kernel.symbols.by_name)
+        area = kernel.read_pointer(kernel.symbols["__per_cpu_offset"] + kernel.slide + 8 * vcpu, vcpu)
+        return kernel.translate(area + kernel.symbols[name])
 
     def current(self, vcpu):
         """The name, or ?."""
         kernel = self.kernel
         try:
-            symbol = next(name for name in ("current_task", "pcpu_hot")
-                          if name in kernel.symbols.by_name)
-            offsets = kernel.symbols["__per_cpu_offset"] + kernel.slide
-            area = kernel.read_pointer(offsets + 8 * vcpu)
-            task = kernel.read_pointer(area + kernel.symbols[symbol])
-            comm = kernel.read(task + self.comm, COMM)
+            if vcpu not in self.variables:
+                self.variables[vcpu] = self._variable(vcpu)
+            task = int.from_bytes(kernel.qmp.physical(self.variables[vcpu], 8), "little")
+            comm = kernel.read(task + self.comm, COMM, vcpu)
         except (QMPError, SymbolError, StopIteration, TypeError):
             return "?"
         return comm.split(b"\0")[0].decode("ascii", "replace") or "?"

@@ -7,6 +7,8 @@ import select
 import socket
 import time
 
+GONE = "QEMU has closed the connection"
+
 
 class QMPError(Exception):
     """A command failed, or QEMU is gone."""
@@ -43,9 +45,12 @@ class QMP:
             left = None if deadline is None else max(0, deadline - time.monotonic())
             if not select.select([self.sock], [], [], left)[0]:
                 return None
-            data = self.sock.recv(65536)
+            try:
+                data = self.sock.recv(65536)
+            except OSError:
+                data = b""
             if not data:
-                raise QMPError("QEMU has closed the connection")
+                raise QMPError(GONE)
             self.buffer += data
         line, self.buffer = self.buffer.split(b"\n", 1)
         return json.loads(line)
@@ -55,7 +60,10 @@ class QMP:
         message = {"execute": name}
         if arguments:
             message["arguments"] = arguments
-        self.sock.sendall(json.dumps(message).encode() + b"\n")
+        try:
+            self.sock.sendall(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise QMPError(GONE) from error
         while True:
             answer = self._receive(None)
             if "event" in answer:
@@ -91,9 +99,20 @@ class QMP:
 
     def physical(self, gpa, size):
         """Guest memory, by the monitor's xp: small pieces of it only."""
+        return self._dump("xp", f"{gpa:#x}", size, 0)
+
+    def virtual(self, address, size, vcpu):
+        """The same as that vCPU maps it now."""
+        return self._dump("x", f"{address:#x}", size, vcpu)
+
+    def stacked(self, vcpu):
+        """What lies on top of the stack."""
+        return int.from_bytes(self._dump("x", "$sp", 8, vcpu), "little")
+
+    def _dump(self, command, where, size, vcpu):
         words = (size + 7) // 8
-        text = self.human(f"xp /{words}gx {gpa:#x}")
+        text = self.human(f"{command} /{words}gx {where}", vcpu)
         values = re.findall(r"0x([0-9a-f]{16})", re.sub(r"^[0-9a-f]+:", "", text, flags=re.M))
         if len(values) != words:
-            raise QMPError(f"guest memory at {gpa:#x} cannot be read: {text.strip()}")
+            raise QMPError(f"guest memory at {where} cannot be read: {text.strip()}")
         return b"".join(int(value, 16).to_bytes(8, "little") for value in values)[:size]
