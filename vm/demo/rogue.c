@@ -74,6 +74,14 @@ static void store(void *to)
 	attempt("movq %%rbx, (%[to])", [to] "r" (to), "b" (0x726f677565212121));
 }
 
+static void store_forged(void *to, u64 caller)
+{
+	attempt("pushq %[caller]\n\t"
+		"movq %%rbx, (%[to])\n\t"
+		"popq %[caller]",
+		[to] "r" (to), [caller] "r" (caller), "b" (0x726f677565212121));
+}
+
 static void store_nowp(u64 gpa)
 {
 	void *to = (void *)(__START_KERNEL_map + gpa - phys_base);
@@ -198,16 +206,18 @@ static void unmap_page(void *map)
 	vunmap((void *)((unsigned long)map & PAGE_MASK));
 }
 
-static int through_own_mapping(u32 route, u64 gpa)
+static int through_own_mapping(const struct rogue_attack *attack)
 {
-	void *map = map_page(gpa, route == ROGUE_CALL);
+	void *map = map_page(attack->gpa, attack->route == ROGUE_CALL);
 
 	if (!map)
 		return -ENOMEM;
 
-	if (route == ROGUE_STORE)
+	if (attack->route == ROGUE_STORE)
 		store(map);
-	else if (route == ROGUE_INS)
+	else if (attack->route == ROGUE_STORE_FORGED)
+		store_forged(map, attack->caller);
+	else if (attack->route == ROGUE_INS)
 		ins(map);
 	else
 		call(map);
@@ -221,9 +231,10 @@ static int make_attack(struct rogue_attack *attack)
 
 	switch (attack->route) {
 	case ROGUE_STORE:
+	case ROGUE_STORE_FORGED:
 	case ROGUE_INS:
 	case ROGUE_CALL:
-		return through_own_mapping(attack->route, attack->gpa);
+		return through_own_mapping(attack);
 	case ROGUE_STORE_NOWP:
 		store_nowp(attack->gpa);
 		return 0;

@@ -34,27 +34,33 @@ static struct {
 	[DATA]		= { "data" },
 };
 
+/* FORGES: writes, as if __text_poke() had called. */
+enum attack_kind { EXECUTES, WRITES, FORGES };
+
 static const struct attack {
 	enum target_id target;
 	const char *route;
 	enum rogue_route module;	/* or a child does it */
-	bool is_write;
+	enum attack_kind does;
 } attacks[] = {
-	{ TEXT,	  "program_store", ROGUE_NONE,		true },
-	{ TEXT,	  "store",	   ROGUE_STORE,		true },
-	{ TEXT,	  "store_nowp",	   ROGUE_STORE_NOWP,	true },
-	{ TEXT,	  "rep_insb",	   ROGUE_INS,		true },
-	{ TEXT,	  "wall_clock",	   ROGUE_WALL_CLOCK,	true },
-	{ TEXT,	  "kvmclock",	   ROGUE_KVMCLOCK,	true },
-	{ TEXT,	  "disk",	   ROGUE_DISK,		true },
-	{ RODATA, "store_nowp",	   ROGUE_STORE_NOWP,	true },
-	{ RODATA, "rep_insb",	   ROGUE_INS,		true },
-	{ RODATA, "disk",	   ROGUE_DISK,		true },
-	{ DATA,	  "call",	   ROGUE_CALL,		false },
-	{ DATA,	  "program_jump",  ROGUE_NONE,		false },
+	{ TEXT,	  "program_store", ROGUE_NONE,		WRITES },
+	{ TEXT,	  "program_forged", ROGUE_NONE,		FORGES },
+	{ TEXT,	  "store",	   ROGUE_STORE,		WRITES },
+	{ TEXT,	  "store_forged",  ROGUE_STORE_FORGED,	FORGES },
+	{ TEXT,	  "store_nowp",	   ROGUE_STORE_NOWP,	WRITES },
+	{ TEXT,	  "rep_insb",	   ROGUE_INS,		WRITES },
+	{ TEXT,	  "wall_clock",	   ROGUE_WALL_CLOCK,	WRITES },
+	{ TEXT,	  "kvmclock",	   ROGUE_KVMCLOCK,	WRITES },
+	{ TEXT,	  "disk",	   ROGUE_DISK,		WRITES },
+	{ RODATA, "store_nowp",	   ROGUE_STORE_NOWP,	WRITES },
+	{ RODATA, "rep_insb",	   ROGUE_INS,		WRITES },
+	{ RODATA, "disk",	   ROGUE_DISK,		WRITES },
+	{ DATA,	  "call",	   ROGUE_CALL,		EXECUTES },
+	{ DATA,	  "program_jump",  ROGUE_NONE,		EXECUTES },
 };
 
 static int rogue;
+static __u64 text_poke;
 
 void must(bool ok, const char *what)
 {
@@ -73,13 +79,25 @@ static __u8 *map_page(__u64 gpa, int prot)
 	return map;
 }
 
+/* With the name of another on top of the stack. */
+static void store_forged(volatile __u8 *at, __u64 caller)
+{
+	asm volatile("leaq -128(%%rsp), %%rsp\n\t"
+		     "pushq %[caller]\n\t"
+		     "notb (%[at])\n\t"
+		     "leaq 136(%%rsp), %%rsp"
+		     : : [caller] "r" (caller), [at] "r" (at) : "memory", "cc");
+}
+
 /* In a child: it may end by a signal. */
 static void program(const struct attack *attack, __u64 gpa)
 {
-	__u8 *at = map_page(gpa, PROT_READ | (attack->is_write ? PROT_WRITE : PROT_EXEC)) +
+	__u8 *at = map_page(gpa, PROT_READ | (attack->does == EXECUTES ? PROT_EXEC : PROT_WRITE)) +
 		   gpa % PAGE_SIZE;
 
-	if (attack->is_write)
+	if (attack->does == FORGES)
+		store_forged(at, text_poke);
+	else if (attack->does == WRITES)
 		*(volatile __u8 *)at = ~*at;
 	else
 		((void (*)(void))at)();
@@ -100,7 +118,9 @@ static bool by_program(const struct attack *attack, __u64 gpa)
 
 static bool by_module(const struct attack *attack, __u64 gpa)
 {
-	struct rogue_attack arg = { .route = attack->module, .gpa = gpa };
+	struct rogue_attack arg = {
+		.route = attack->module, .gpa = gpa, .caller = text_poke,
+	};
 
 	must(!ioctl(rogue, ROGUE_ATTACK, &arg), attack->route);
 	return !arg.caught;
@@ -114,9 +134,9 @@ static void make_attack(const struct attack *attack)
 
 	memcpy(before, page, PAGE_SIZE);
 	succeeded = attack->module ? by_module(attack, gpa) : by_program(attack, gpa);
-	if (attack->is_write)
+	if (attack->does != EXECUTES)
 		succeeded = memcmp(before, page, PAGE_SIZE);
-	if (attack->is_write && succeeded)
+	if (attack->does != EXECUTES && succeeded)
 		memcpy(page, before, PAGE_SIZE);
 	munmap(page, PAGE_SIZE);
 	printf("attack %s %s %s\n", targets[attack->target].name, attack->route,
@@ -131,6 +151,7 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	rogue = open("/dev/rogue", O_RDWR | O_CLOEXEC);
 	must(rogue >= 0, "open /dev/rogue");
+	text_poke = symbol("__text_poke") + 1;
 	/* Never called, and aligned to a line. */
 	targets[TEXT].gpa = locate(rogue, (symbol("machine_kexec") + ROGUE_BYTES - 1) &
 				   ~(ROGUE_BYTES - 1ULL), 0);

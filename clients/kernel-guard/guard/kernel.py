@@ -195,6 +195,10 @@ class Kernel:
             return f"module {address:#x}"
         return f"{'mapping' if address >> 63 else 'program'} {address:#x}"
 
+    def is_text(self, address):
+        """Code of the kernel's image."""
+        return self.symbols["_text"] <= address - self.slide < self.symbols["_etext"]
+
     def read(self, address, size, vcpu):
         """Virtual memory of the kernel; within a page."""
         try:
