@@ -163,11 +163,17 @@ def from_map(text):
     return Symbols([(int(address, 16), name) for address, name in found])
 
 
+def _unpack_zstd(packed):
+    try:
+        return subprocess.run(["zstd", "-dcq"], input=packed, capture_output=True, check=False).stdout
+    except OSError as error:
+        raise SymbolError("it is packed with zstd (install the package zstd)") from error
+
+
 UNPACKERS = {
     b"\x1f\x8b\x08": lambda packed: gzip.zlib.decompressobj(31).decompress(packed),
     b"\xfd7zXZ\0": lambda packed: lzma.LZMADecompressor().decompress(packed),
-    b"\x28\xb5\x2f\xfd": lambda packed: subprocess.run(
-        ["zstd", "-dcq"], input=packed, capture_output=True, check=False).stdout,
+    b"\x28\xb5\x2f\xfd": _unpack_zstd,
 }
 
 
