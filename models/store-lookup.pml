@@ -4,11 +4,12 @@
  *
  * Models
  *
- *   virt/kvm/mem_attrs_store.c	 kvm_attr_store_get() :440, own_entry() :406, shared_entry()
- *				 :386, load_entry() :368, is_stale() :353; kvm_attr_store_prepare() :1144, prepare_end()
- *				 :1039, cut_slots() :879, cut() :905, reserve() :986;
- *				 kvm_attr_store_commit() :1321, store_run() :769, merge_at()
- *				 :731; kvm_attr_store_abort() :1342
+ *   virt/kvm/mem_attrs_store.c	 kvm_attr_store_get() :451, own_entry() :417, shared_entry()
+ *				 :400, load_entry() :379, is_stale() :366, commit_began()
+ *				 :357; kvm_attr_store_prepare() :1164, prepare_end() :1059,
+ *				 cut_slots() :899, cut() :925, reserve() :1006;
+ *				 kvm_attr_store_commit() :1341, store_run() :789, merge_at()
+ *				 :751; kvm_attr_store_abort() :1365
  *   lib/xarray.c		 xas_descend() :201, xas_store() :777, xas_split() :1059,
  *				 xas_free_nodes() :525, xas_delete_node() :483
  *
@@ -456,7 +457,7 @@ inline load_below(e, p)
 	}
 }
 
-/* A slot, and what it shares if it is a sibling: xas_descend() or shared_entry(). */
+/* Load a slot, and follow a sibling: xas_descend(), shared_entry(). */
 inline load_slot() {
 	atomic { sibling = false; nr = mem[NR_COMMITS] }
 	e = mem[page / 2];

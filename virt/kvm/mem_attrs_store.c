@@ -156,10 +156,11 @@
 #define STEP_PAGES_ONE		8192UL
 
 /*
- * A step frees a node for each 64 of its pages, by an RCU callback.  A softirq runs up
- * to ten times the 128th part of the callbacks that wait, on the back of whatever task
- * it finds, and KVM_RUN can meet two softirqs.  Beyond 10,000 callbacks it runs them for
- * milliseconds without a break.  So wait for them early.
+ * A step frees one node for every 64 of its pages, by an RCU callback.  RCU runs the
+ * callbacks in softirqs, which delay the task that they interrupt, for example a vCPU
+ * in KVM_RUN.  One softirq runs up to ten batches of 1/128 of the pending callbacks,
+ * and beyond 10,000 pending callbacks it runs for milliseconds.  Limit the number of
+ * pending callbacks: wait for them after 2,048 nodes.
  */
 #define PAGES_PER_BARRIER	(2048 * 64)
 
@@ -349,7 +350,19 @@ void kvm_attr_store_init(struct kvm_attr_store *store)
 	store->recount = false;
 }
 
-/* Did it take two loads, with a commit to come between them? */
+/*
+ * For lookups that follow a sibling, which takes two loads: has a commit come between
+ * them?  @nr_commits was read before the first load, with smp_load_acquire().
+ */
+static bool commit_began(const struct kvm_attr_store *store,
+			 unsigned int nr_commits)
+{
+	/* Pairs with smp_store_release() and the stores after it in commit. */
+	smp_rmb();
+	return READ_ONCE(store->nr_commits) != nr_commits;
+}
+
+/* Has xas_load() followed a sibling while a commit began? */
 static bool is_stale(struct kvm_attr_store *store, const struct xa_state *xas,
 		     unsigned int nr_commits)
 {
@@ -359,9 +372,7 @@ static bool is_stale(struct kvm_attr_store *store, const struct xa_state *xas,
 	    xas->xa_offset == ((xas->xa_index >> node->shift) & XA_CHUNK_MASK))
 		return false;
 
-	/* Pairs with smp_store_release() and the stores after it in commit. */
-	smp_rmb();
-	return READ_ONCE(store->nr_commits) != nr_commits;
+	return commit_began(store, nr_commits);
 }
 
 /* The entry for a page, NULL for zero; for readers without locks but RCU. */
@@ -382,7 +393,10 @@ static void *load_entry(struct kvm_attr_store *store, struct xa_state *xas)
 	return xa_is_zero(entry) ? NULL : entry;
 }
 
-/* The entry that a slot shares with others; one to try again if a commit came along. */
+/*
+ * Follow the sibling in the slot at @offset to the slot that holds the entry.  Returns
+ * XA_RETRY_ENTRY if a commit began meanwhile: the two loads may then disagree.
+ */
 static void *shared_entry(const struct kvm_attr_store *store,
 			  const struct xa_node *node, unsigned int offset)
 {
@@ -396,13 +410,10 @@ static void *shared_entry(const struct kvm_attr_store *store,
 		return entry;
 
 	entry = xa_entry(&store->xa, node, xa_to_sibling(entry));
-	/* Pairs with smp_store_release() and the stores after it in commit. */
-	smp_rmb();
-	return READ_ONCE(store->nr_commits) == nr_commits ? entry :
-							    XA_RETRY_ENTRY;
+	return commit_began(store, nr_commits) ? XA_RETRY_ENTRY : entry;
 }
 
-/* The entry of the page's own slot.  Most lookups end in it. */
+/* Fast path: walk to the slot that covers @index; usually it holds the value itself. */
 static void *own_entry(const struct kvm_attr_store *store, unsigned long index)
 {
 	void *entry = xa_head(&store->xa);
@@ -449,7 +460,7 @@ unsigned long kvm_attr_store_get(struct kvm_attr_store *store,
 		attrs = 0;
 	else if (xa_is_value(entry))
 		attrs = xa_to_value(entry);
-	else	/* Reserved, or changed meanwhile. */
+	else	/* A zero entry, or the tree has changed during the walk. */
 		attrs = get_slowly(store, index);
 	rcu_read_unlock();
 
@@ -1334,7 +1345,10 @@ bool kvm_attr_store_commit(struct kvm_attr_store *store,
 	struct attr_change change = { *first, last, keep, set };
 
 	xa_lock(&store->xa);
-	/* Pairs with load_entry(): after what prepare did, before new values. */
+	/*
+	 * Pairs with load_entry(), shared_entry() and commit_began(): after what prepare
+	 * did, before new values.
+	 */
 	smp_store_release(&store->nr_commits, store->nr_commits + 1);
 	commit_step(store, &change, uniform);
 	store->nr_stepped += min(change.last - *first + 1, STEP_PAGES_ONE);

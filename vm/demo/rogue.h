@@ -19,7 +19,7 @@ enum rogue_route {
 
 	/* Write. */
 	ROGUE_STORE,		/* through a mapping of its own */
-	ROGUE_STORE_FORGED,	/* the same, and says that somebody else has called it */
+	ROGUE_STORE_FORGED,	/* the same, with a forged return address on the stack */
 	ROGUE_STORE_NOWP,	/* where the kernel is mapped, with CR0.WP clear */
 	ROGUE_INS,		/* REP INSB from a port: KVM writes */
 	ROGUE_WALL_CLOCK,	/* KVM is told to keep a structure there, and writes */
@@ -39,7 +39,7 @@ enum rogue_route {
 struct rogue_attack {
 	__u32 route;
 	__u32 caught;		/* out: it ended with an exception */
-	__u64 caller;		/* on top of the stack of ROGUE_STORE_FORGED */
+	__u64 caller;		/* the return address that ROGUE_STORE_FORGED pushes */
 	__u64 gpa;		/* ROGUE_BYTES from here, in one page */
 	__u8 loot[ROGUE_BYTES];	/* out: what was read */
 };

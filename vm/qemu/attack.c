@@ -34,7 +34,7 @@ static struct {
 	[DATA]		= { "data" },
 };
 
-/* FORGES: writes, as if __text_poke() had called. */
+/* FORGES: writes, with an address in __text_poke() on top of the stack. */
 enum attack_kind { EXECUTES, WRITES, FORGES };
 
 static const struct attack {
@@ -79,7 +79,7 @@ static __u8 *map_page(__u64 gpa, int prot)
 	return map;
 }
 
-/* With the name of another on top of the stack. */
+/* Write with @caller on top of the stack, where a return address would be. */
 static void store_forged(volatile __u8 *at, __u64 caller)
 {
 	asm volatile("leaq -128(%%rsp), %%rsp\n\t"

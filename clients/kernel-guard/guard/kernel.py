@@ -36,7 +36,10 @@ def _down(address):
 
 
 def expect_any(qmp):
-    """Some kernel, as it is cheap to tell while the VM runs: programs and firmware lie below."""
+    """Fail unless the IDT is in the upper half, where kernels have it and firmware does not.
+
+    It takes one command of the monitor. The VM may run.
+    """
     if not qmp.registers()["IDT"] >> 63:
         raise NotFound("the guest has no kernel yet")
 
@@ -62,7 +65,7 @@ class Kernel:
 
     def _virtual_slide(self, registers):
         slides = set()
-        # Linux has it at the beginning of a page.
+        # One read gets all gates: Linux aligns the IDT to a page.
         idt = self._by_monitor(registers["IDT"], 16 * (GATES[-1][0] + 1))
         for vector, handler in GATES:
             gate = int.from_bytes(idt[16 * vector:16 * vector + 16], "little")
@@ -81,8 +84,10 @@ class Kernel:
         return self.qmp.physical(int(text.split()[1], 16), size)
 
     def _entry(self, at):
-        """Of a page table. While the kernel is looked for each is read once, with its neighbours:
-        it is the number of reads that costs.
+        """The page table entry at a physical address.
+
+        __init__() runs with the VM stopped, so it caches entries and reads 32 at a time: a read
+        costs a command, whatever its size. Afterwards the guest may change them.
         """
         if self.entries is None:
             return int.from_bytes(self.qmp.physical(at, 8), "little")
@@ -196,26 +201,22 @@ class Kernel:
         return f"{'mapping' if address >> 63 else 'program'} {address:#x}"
 
     def is_text(self, address):
-        """Code of the kernel's image."""
+        """Does the address lie in the text of the kernel's image?"""
         return self.symbols["_text"] <= address - self.slide < self.symbols["_etext"]
 
     def read(self, address, size, vcpu):
-        """Virtual memory of the kernel; within a page."""
+        """Virtual memory of the kernel, within a page: by the vCPU's page tables, else the kernel's."""
         try:
             return self.qmp.virtual(address, size, vcpu)
         except QMPError:  # With page table isolation, programs do not have the kernel mapped.
             return self.qmp.physical(self.translate(address), size)
 
     def translate(self, address):
-        """Where the kernel maps that."""
+        """The guest physical address that the kernel maps there."""
         _, gpa = self._walk(address, self.root)
         if gpa is None:
             raise QMPError(f"the guest does not map {address:#x}")
         return gpa
-
-    def read_pointer(self, address, vcpu):
-        """Eight bytes of it."""
-        return int.from_bytes(self.read(address, 8, vcpu), "little")
 
 
 class Tasks:
@@ -237,10 +238,11 @@ class Tasks:
         return None
 
     def _variable(self, vcpu):
-        """Where a CPU has the pointer to its task, once and for all."""
+        """Physical address of the per-CPU pointer to the current task; it does not change."""
         kernel = self.kernel
         name = next(name for name in ("current_task", "pcpu_hot") if name in kernel.symbols.by_name)
-        area = kernel.read_pointer(kernel.symbols["__per_cpu_offset"] + kernel.slide + 8 * vcpu, vcpu)
+        offsets = kernel.symbols["__per_cpu_offset"] + kernel.slide
+        area = int.from_bytes(kernel.read(offsets + 8 * vcpu, 8, vcpu), "little")
         return kernel.translate(area + kernel.symbols[name])
 
     def current(self, vcpu):

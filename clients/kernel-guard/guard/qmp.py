@@ -102,11 +102,11 @@ class QMP:
         return self._dump("xp", f"{gpa:#x}", size, 0)
 
     def virtual(self, address, size, vcpu):
-        """The same as that vCPU maps it now."""
+        """Virtual memory, by the page tables that the vCPU uses now."""
         return self._dump("x", f"{address:#x}", size, vcpu)
 
     def stacked(self, vcpu):
-        """What lies on top of the stack."""
+        """The eight bytes on top of the vCPU's stack."""
         return int.from_bytes(self._dump("x", "$sp", 8, vcpu), "little")
 
     def _dump(self, command, where, size, vcpu):
