@@ -3,7 +3,7 @@
  * KVM memory attributes and guest_memfd - tracepoints
  *
  * A VM is named by the PID of the task that created it, as its directory in debugfs is.
- * Documentation/virt/kvm/memory-attributes-tracing.rst shows how to use them.
+ * Documentation/virt/kvm/memory-attributes-observe.rst shows how to use them.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM kvm
